@@ -1,0 +1,3 @@
+//! The pure core: every decision, no I/O.
+pub mod object;
+pub mod storage_class;
