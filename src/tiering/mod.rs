@@ -1,3 +1,4 @@
 //! The pure core: every decision, no I/O.
+pub mod bucket_name;
 pub mod object;
 pub mod storage_class;
