@@ -1,0 +1,153 @@
+//! The daemon: every enabled part under the supervisor, the heartbeat, and the drain at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::App;
+use crate::clock;
+use crate::health::HEARTBEAT_INTERVAL;
+use crate::jobs::Job;
+use crate::metrics::{About, Unit};
+use crate::scheduler::{self, Runner, Scheduled};
+use crate::supervisor::Supervisor;
+
+/// The scheduler looks at its schedules every few seconds; a look may take a lease's life.
+const SCHEDULER_SILENCE: Duration = Duration::from_secs(180);
+/// How often the count of throttled calls is written out.
+const THROTTLES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that had begun was finished.
+    Drained,
+    /// The grace was over first; the next start repairs what was cut off.
+    GraceOver,
+}
+
+impl App {
+    /// Runs every enabled part until `stop` is cancelled, then drains. Fails at once if what the parts need is missing.
+    pub async fn run_daemon(self, stop: CancellationToken) -> Result<Ended> {
+        let app = Arc::new(self);
+        let settings = app.settings.clone();
+        let mut parts = Supervisor::new(stop.clone());
+
+        app.spawn_parts(&mut parts);
+
+        let runner: Runner = {
+            let app = app.clone();
+            Arc::new(move |job, options, stop| {
+                let app = app.clone();
+                Box::pin(async move { app.run_job(job, &options, &stop).await })
+            })
+        };
+        let pulse = app.health.part("scheduler", SCHEDULER_SILENCE);
+        let (state, schedules, beat) = (app.state.clone(), app.schedules(), pulse.clone());
+        parts.spawn("scheduler", pulse, move |stop| {
+            scheduler::run(state.clone(), runner.clone(), schedules.clone(), beat.clone(), stop)
+        });
+
+        let heartbeat = AbortOnDropHandle::new(tokio::spawn(heartbeat(app.clone())));
+        tracing::info!(event = "daemon.ready", version = env!("CARGO_PKG_VERSION"), "ready");
+        notify(&[sd_notify::NotifyState::Ready]);
+
+        stop.cancelled().await;
+        notify(&[sd_notify::NotifyState::Stopping]);
+        let late = parts.drain(settings.shutdown.grace).await;
+        drop(heartbeat);
+        if late.is_empty() {
+            tracing::info!(event = "daemon.stopped", "everything that had begun is finished");
+            Ok(Ended::Drained)
+        } else {
+            tracing::warn!(event = "daemon.cut_off", parts = late.join(", "), "the grace is over; the next start repairs what was cut off");
+            Ok(Ended::GraceOver)
+        }
+    }
+
+    /// The schedules of the enabled parts.
+    pub fn schedules(&self) -> Vec<Scheduled> {
+        let s = &self.settings;
+        let mut all = Vec::new();
+        if s.provision.enabled {
+            all.push(Scheduled {
+                key: "provision.sweep_schedule",
+                job: Job::Sweep,
+                schedule: s.provision.sweep_schedule.clone(),
+                timezone: s.provision.timezone,
+            });
+        }
+        if s.ingest.enabled {
+            all.push(Scheduled {
+                key: "ingest.schedule",
+                job: Job::Ingest,
+                schedule: s.ingest.schedule.clone(),
+                timezone: s.ingest.timezone,
+            });
+        }
+        if let Some(schedule) = &s.reconcile.schedule {
+            all.push(Scheduled {
+                key: "reconcile.schedule",
+                job: Job::Reconcile,
+                schedule: schedule.clone(),
+                timezone: s.reconcile.timezone,
+            });
+        }
+        if s.transition.enabled {
+            all.push(Scheduled {
+                key: "transition.schedule",
+                job: Job::Transition,
+                schedule: s.transition.schedule.clone(),
+                timezone: s.transition.timezone,
+            });
+        }
+        if s.restore.enabled {
+            all.push(Scheduled {
+                key: "restore.sweep_schedule",
+                job: Job::Sweep,
+                schedule: s.restore.sweep_schedule.clone(),
+                timezone: s.restore.timezone,
+            });
+        }
+        all
+    }
+}
+
+async fn heartbeat(app: Arc<App>) {
+    let file = &app.settings.telemetry.heartbeat_file;
+    let mut complained = false;
+    let mut since_throttles = Duration::ZERO;
+    loop {
+        let now = clock::now();
+        match app.health.write(file, now) {
+            Ok(()) => complained = false,
+            Err(error) if !complained => {
+                complained = true;
+                tracing::error!(event = "heartbeat.failed", error = format!("{error:#}"), "the heartbeat cannot be written; `tierd healthcheck` will call the daemon dead");
+            }
+            Err(_) => {}
+        }
+        if app.health.problems(now).is_empty() {
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        if since_throttles >= THROTTLES_INTERVAL {
+            since_throttles = Duration::ZERO;
+            let throttles = app.clients.throttles.take();
+            if throttles > 0 {
+                app.metrics.emit(About::Service, &[("AwsThrottles", Unit::Count, throttles as f64)]);
+            }
+        }
+        tokio::time::sleep(HEARTBEAT_INTERVAL).await;
+        since_throttles += HEARTBEAT_INTERVAL;
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(event = "systemd.unreachable", %error, "systemd was not told");
+    }
+}

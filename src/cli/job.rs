@@ -1,0 +1,98 @@
+//! `tierd job ingest|reconcile|transition|sweep`.
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+
+use super::progress_bar::ProgressBar;
+use super::{Exit, foreground};
+use crate::config::Settings;
+use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, ReconcileAfter, RunOptions};
+use crate::progress::Progress;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which job
+    #[arg(value_enum)]
+    job: Job,
+    /// Look, decide and report, but change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+    /// Do not reconcile after an ingest
+    #[arg(long)]
+    no_reconcile: bool,
+}
+
+pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
+    let app = foreground(settings).await?;
+    let progress = Progress::default();
+    let options = RunOptions {
+        mode: if args.dry_run { Mode::DryRun } else { Mode::Real },
+        reconcile_after: if args.no_reconcile { ReconcileAfter::No } else { ReconcileAfter::Yes },
+        asked_by: AskedBy::Person,
+        progress: progress.clone(),
+    };
+    let stop = CancellationToken::new();
+    let _on_signal = super::run::stop_on_signal(stop.clone())?;
+    let bar = ProgressBar::show(progress);
+    let ran = app.run_job(args.job, &options, &stop).await;
+    bar.finish();
+    match ran? {
+        Ran::HeldBy(holder) => {
+            eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", args.job.as_str());
+            Ok(Exit::Held)
+        }
+        Ran::Done(report) => {
+            if args.json {
+                println!("{}", serde_json::to_string(&*report)?);
+            } else {
+                print_report(&report);
+            }
+            Ok(exit_of(&report))
+        }
+    }
+}
+
+fn exit_of(report: &JobReport) -> Exit {
+    match report.outcome {
+        Outcome::Ok => Exit::Done,
+        Outcome::Failed if report.outage => Exit::Unavailable,
+        Outcome::Partial | Outcome::Failed => Exit::Failures,
+    }
+}
+
+/// The report for people: a line a figure, then what went wrong.
+fn print_report(report: &JobReport) {
+    println!(
+        "{}: {}{} in {:.1} s",
+        report.job,
+        report.outcome.as_str(),
+        if report.dry_run { " (dry run: nothing was changed)" } else { "" },
+        report.duration_ms as f64 / 1000.0
+    );
+    if let Ok(serde_json::Value::Object(figures)) = serde_json::to_value(&report.body) {
+        for (name, value) in figures {
+            match value {
+                serde_json::Value::Array(_) | serde_json::Value::Null => {}
+                serde_json::Value::Object(parts) if name == "skipped" => {
+                    for (reason, count) in parts {
+                        println!("  {:<24} {count}", format!("skipped, {reason}"));
+                    }
+                }
+                serde_json::Value::Object(_) => {}
+                serde_json::Value::String(text) => println!("  {name:<24} {text}"),
+                number => println!("  {name:<24} {number}"),
+            }
+        }
+    }
+    for problem in report.problems() {
+        println!("  ! {problem}");
+    }
+    if let Body::Ingest(ingest) = &report.body {
+        if let Some(reconcile) = &ingest.reconcile {
+            print_report(reconcile);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The command line: one file a command. A command builds the [`App`](crate::app::App), runs something on it, prints the
+//! result on stdout and says how it went by its [`Exit`].
+
+mod healthcheck;
+mod job;
+mod progress_bar;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::app::App;
+use crate::config::{self, Settings};
+use crate::telemetry;
+
+/// How a command ended. The numbers are those of sysexits.h, where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// Done with failures; the report says which.
+    Failures = 1,
+    Usage = 64,
+    /// AWS cannot be reached, or a needed resource is missing.
+    Unavailable = 69,
+    /// Another daemon holds the lease for this job.
+    Held = 75,
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   done with failures; the report says which
+  64  wrong usage
+  69  AWS cannot be reached, or a needed resource is missing (`tierd check` says which)
+  75  another daemon holds the lease for this job
+  78  bad configuration";
+
+/// One daemon that gives every user a bucket, counts how its objects are used, and keeps each in the storage class that it
+/// deserves.
+#[derive(Debug, Parser)]
+#[command(name = "tierd", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file [default: $TIERD_CONFIG, else /etc/tierd/tierd.toml]
+    ///
+    /// Any key can be overridden from the environment, with two underscores between the levels:
+    /// TIERD__INGEST__SCHEDULE="rate(1 hour)".
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon: every enabled part, until SIGTERM or SIGINT
+    ///
+    /// Then it drains and exits 0; a second signal exits at once. Log lines and metrics go to stdout, one JSON object a
+    /// line.
+    Run,
+    /// Runs one job now, in the foreground
+    ///
+    /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
+    /// another one is running.
+    Job(job::Args),
+    /// Says whether the running daemon is well (for container and systemd probes)
+    ///
+    /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
+    /// part that did not.
+    Healthcheck,
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to stdout.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _gone = error.print();
+            return exit.into();
+        }
+    };
+    let loaded = match config::load(cli.config.as_deref(), std::env::vars()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return Exit::Config.into();
+        }
+    };
+    let settings = loaded.settings;
+    if let Command::Healthcheck = cli.command {
+        // No runtime, no client: a probe runs every few seconds.
+        return healthcheck::run(&settings).into();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tierd: the runtime cannot start: {error}");
+            return Exit::Failures.into();
+        }
+    };
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Run => run::run(settings).await,
+            Command::Job(args) => job::run(settings, args).await,
+            Command::Healthcheck => unreachable!("handled above"),
+        }
+    });
+    // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.
+    runtime.shutdown_background();
+    match exit {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("tierd: {error:#}");
+            exit_for(&error).into()
+        }
+    }
+}
+
+/// What an error that ended a command means for its exit code.
+fn exit_for(error: &anyhow::Error) -> Exit {
+    use crate::aws::{AwsError, Kind};
+    let outage = error.chain().any(|cause| {
+        cause.downcast_ref::<AwsError>().is_some_and(|e| e.is_outage() || matches!(e.kind, Kind::NotFound | Kind::Transient))
+    });
+    if outage { Exit::Unavailable } else { Exit::Failures }
+}
+
+/// The program for a command that runs in the foreground: log lines go to stderr, results to stdout.
+async fn foreground(settings: Settings) -> Result<App> {
+    use std::io::IsTerminal;
+    let format = if std::io::stderr().is_terminal() { telemetry::Format::Pretty } else { telemetry::Format::Json };
+    telemetry::init(telemetry::Output::Stderr, format, &settings.telemetry.level)?;
+    App::connect(settings).await
+}

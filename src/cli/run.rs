@@ -1,0 +1,50 @@
+//! `tierd run`: the daemon.
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Exit;
+use crate::app::{App, Ended};
+use crate::config::Settings;
+use crate::config::settings::LogFormat;
+use crate::telemetry;
+
+pub async fn run(settings: Settings) -> Result<Exit> {
+    let format = match settings.telemetry.log_format {
+        LogFormat::Json => telemetry::Format::Json,
+        LogFormat::Pretty => telemetry::Format::Pretty,
+    };
+    telemetry::init(telemetry::Output::Stdout, format, &settings.telemetry.level)?;
+    let stop = CancellationToken::new();
+    let _on_signal = stop_on_signal(stop.clone())?;
+    match App::connect(settings).await?.run_daemon(stop).await? {
+        Ended::Drained => Ok(Exit::Done),
+        Ended::GraceOver => Ok(Exit::Failures),
+    }
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at the second one.
+pub fn stop_on_signal(stop: CancellationToken) -> Result<AbortOnDropHandle<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
+        tracing::info!(event = "daemon.stopping", "stopping: what has begun is finished; a second signal ends it at once");
+        stop.cancel();
+        next().await;
+        leave_at_once();
+    })))
+}
+
+#[allow(clippy::disallowed_methods, reason = "the second signal asks for exactly this")]
+fn leave_at_once() -> ! {
+    std::process::exit(1)
+}

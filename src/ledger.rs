@@ -1,0 +1,313 @@
+//! The ledger: one row an object, keyed by bucket and key, saying how often and when last it was used and where it lies.
+//!
+//! Rows of a bucket come in UTF-8 byte order of their keys, the order of S3's listings too. Every write says what it
+//! expects of the row, so that writers that overlap (two daemons, an ingest beside a transition) never undo each other.
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::Context;
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+
+use crate::aws::{AwsError, AwsResult, Kind};
+use crate::state::Item;
+use crate::state::item::{n, s, t};
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
+use crate::tiering::storage_class::StorageClass;
+
+/// A handle on the ledger table; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    client: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+/// Whether a conditional change of a row was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Change {
+    Made,
+    /// The row is no longer as it was expected; it was left alone.
+    Refused,
+}
+
+/// What ingest adds to a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accesses {
+    pub count: u64,
+    /// The latest access, whole seconds.
+    pub latest: DateTime<Utc>,
+}
+
+/// Where an object lies, as a listing or a copy's answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    pub etag: ETag,
+    pub class: StorageClass,
+    /// Bytes.
+    pub size: u64,
+    pub class_since: DateTime<Utc>,
+}
+
+impl Ledger {
+    pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The buckets that have rows. Reads the whole table once, keys only: DynamoDB has no cheaper way to ask.
+    pub async fn buckets(&self) -> AwsResult<BTreeSet<BucketName>> {
+        let mut buckets = BTreeSet::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .projection_expression("bucket_name")
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|e| AwsError::new("Scan", &self.table, e))?;
+            for item in page.items.unwrap_or_default() {
+                match item.get("bucket_name").and_then(|v| v.as_s().ok()).map(|b| BucketName::new(b.as_str())) {
+                    Some(Ok(bucket)) => {
+                        buckets.insert(bucket);
+                    }
+                    other => tracing::warn!(event = "ledger.row_rejected", problem = ?other, "a row names no bucket"),
+                }
+            }
+            start = page.last_evaluated_key.filter(|k| !k.is_empty());
+            if start.is_none() {
+                return Ok(buckets);
+            }
+        }
+    }
+
+    /// The rows of a bucket in key order, a page (at most 1 MB) at a time.
+    pub fn rows<'a>(&'a self, bucket: &'a BucketName) -> RowPager<'a> {
+        RowPager { ledger: self, bucket, start: None, done: false }
+    }
+
+    /// One row.
+    pub async fn row(&self, id: &ObjectId) -> anyhow::Result<Option<LedgerRow>> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(key(id)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| AwsError::new("GetItem", format_args!("{} {id}", self.table), e))?;
+        answer.item.map(|item| parse(&Item::from(item)).with_context(|| format!("reading the row of {id}"))).transpose()
+    }
+
+    /// Adds a batch's accesses to a row, once: a row that carries this batch's number or a later one refuses it.
+    /// Makes the row where there is none. The row's time never goes back.
+    pub async fn count(&self, id: &ObjectId, accesses: &Accesses, batch: u64) -> AwsResult<Change> {
+        // One expression cannot say max(), so the time that is there decides which of two updates is right. A refusal
+        // returns the row, and with it which of the two reasons it was.
+        let forward = self
+            .update(id)
+            .update_expression("ADD #count :count SET last_batch = :batch, event_time = :time")
+            .condition_expression(
+                "(attribute_not_exists(last_batch) OR last_batch < :batch) \
+                 AND (attribute_not_exists(event_time) OR event_time <= :time)",
+            )
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":count", n(accesses.count))
+            .expression_attribute_values(":batch", n(batch))
+            .expression_attribute_values(":time", t(accesses.latest))
+            .return_values_on_condition_check_failure(
+                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
+            );
+        let sent = forward.send().await;
+        let refused_by = match sent {
+            Ok(_) => return Ok(Change::Made),
+            Err(e) => {
+                let old = old_item(&e);
+                match AwsError::new("UpdateItem", format_args!("{} {id}", self.table), e) {
+                    e if e.kind == Kind::Precondition => old,
+                    e => return Err(e),
+                }
+            }
+        };
+        if refused_by.and_then(|row| row.opt_num("last_batch").ok().flatten()).is_some_and(|last| last >= batch) {
+            return Ok(Change::Refused);
+        }
+        // The row is newer than this batch's events (a late file): count them, keep the time.
+        let late = self
+            .update(id)
+            .update_expression("ADD #count :count SET last_batch = :batch")
+            .condition_expression("attribute_not_exists(last_batch) OR last_batch < :batch")
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":count", n(accesses.count))
+            .expression_attribute_values(":batch", n(batch));
+        self.send(id, late).await
+    }
+
+    /// Takes what a listing says into a row that still has the ETag that was compared (none, for a row that never met a
+    /// listing). The history stays.
+    pub async fn place(&self, id: &ObjectId, expected: Option<&ETag>, now_at: &Placement) -> AwsResult<Change> {
+        let update = self
+            .update(id)
+            .update_expression("SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since")
+            .expression_attribute_values(":etag", s(now_at.etag.as_str()))
+            .expression_attribute_values(":class", s(now_at.class.as_str()))
+            .expression_attribute_values(":size", n(now_at.size))
+            .expression_attribute_values(":since", t(now_at.class_since));
+        let update = match expected {
+            Some(etag) => update
+                .condition_expression("attribute_exists(bucket_name) AND entity_tag_value = :expected")
+                .expression_attribute_values(":expected", s(etag.as_str())),
+            // An update of a row that is gone would create it anew, without its history.
+            None => update.condition_expression("attribute_exists(bucket_name) AND attribute_not_exists(entity_tag_value)"),
+        };
+        self.send(id, update).await
+    }
+
+    /// Makes a row for an object that has none: count 0, last used when it was last written.
+    pub async fn adopt(&self, id: &ObjectId, placement: &Placement, last_modified: DateTime<Utc>) -> AwsResult<Change> {
+        let update = self
+            .update(id)
+            .update_expression(
+                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since, \
+                 event_time = :time, #count = :zero",
+            )
+            .condition_expression("attribute_not_exists(bucket_name)")
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":etag", s(placement.etag.as_str()))
+            .expression_attribute_values(":class", s(placement.class.as_str()))
+            .expression_attribute_values(":size", n(placement.size))
+            .expression_attribute_values(":since", t(placement.class_since))
+            .expression_attribute_values(":time", t(last_modified))
+            .expression_attribute_values(":zero", n(0));
+        self.send(id, update).await
+    }
+
+    /// Drops the row of an object that is gone, unless it was used since `listed_at`, or counted since it was read.
+    pub async fn drop_row(&self, row: &LedgerRow, listed_at: DateTime<Utc>) -> AwsResult<Change> {
+        let mut delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(key(&row.id)))
+            .expression_attribute_values(":listed", t(listed_at));
+        delete = match row.last_batch {
+            Some(batch) => delete
+                .condition_expression("(attribute_not_exists(event_time) OR event_time < :listed) AND last_batch = :batch")
+                .expression_attribute_values(":batch", n(batch)),
+            None => delete.condition_expression(
+                "(attribute_not_exists(event_time) OR event_time < :listed) AND attribute_not_exists(last_batch)",
+            ),
+        };
+        match delete.send().await {
+            Ok(_) => Ok(Change::Made),
+            Err(e) => refused(AwsError::new("DeleteItem", format_args!("{} {}", self.table, row.id), e)),
+        }
+    }
+
+    fn update(&self, id: &ObjectId) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(key(id)))
+    }
+
+    async fn send(
+        &self,
+        id: &ObjectId,
+        update: aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder,
+    ) -> AwsResult<Change> {
+        match update.send().await {
+            Ok(_) => Ok(Change::Made),
+            Err(e) => refused(AwsError::new("UpdateItem", format_args!("{} {id}", self.table), e)),
+        }
+    }
+}
+
+/// The rows of a bucket, page by page.
+#[derive(Debug)]
+pub struct RowPager<'a> {
+    ledger: &'a Ledger,
+    bucket: &'a BucketName,
+    start: Option<HashMap<String, AttributeValue>>,
+    done: bool,
+}
+
+impl RowPager<'_> {
+    /// The next page; None after the last one. A row that cannot be read is an error with its key: to go on without it
+    /// would take its object for one that was never seen.
+    pub async fn next_page(&mut self) -> anyhow::Result<Option<Vec<LedgerRow>>> {
+        if self.done {
+            return Ok(None);
+        }
+        let page = self
+            .ledger
+            .client
+            .query()
+            .table_name(&self.ledger.table)
+            .key_condition_expression("bucket_name = :bucket")
+            .expression_attribute_values(":bucket", s(self.bucket.as_str()))
+            .consistent_read(true)
+            .set_exclusive_start_key(self.start.take())
+            .send()
+            .await
+            .map_err(|e| AwsError::new("Query", format_args!("{} {}", self.ledger.table, self.bucket), e))?;
+        self.start = page.last_evaluated_key.filter(|k| !k.is_empty());
+        self.done = self.start.is_none();
+        page.items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| {
+                let item = Item::from(item);
+                parse(&item).with_context(|| {
+                    format!(
+                        "reading the row of s3://{}/{} in table {}",
+                        self.bucket,
+                        item.opt_str("object_key").unwrap_or("?"),
+                        self.ledger.table
+                    )
+                })
+            })
+            .collect::<anyhow::Result<Vec<_>>>()
+            .map(Some)
+    }
+}
+
+fn parse(item: &Item) -> anyhow::Result<LedgerRow> {
+    Ok(LedgerRow {
+        id: ObjectId::new(BucketName::new(item.str("bucket_name")?)?, ObjectKey::new(item.str("object_key")?)?),
+        etag: item.opt_str("entity_tag_value").map(ETag::new).transpose()?,
+        count: item.opt_num("count")?.unwrap_or(0),
+        event_time: item.opt_time("event_time")?,
+        class: item.opt_str("storage_class").map(|c| StorageClass::from_s3(Some(c))),
+        size: item.opt_num("size")?,
+        class_since: item.opt_time("class_since")?,
+        last_batch: item.opt_num("last_batch")?,
+    })
+}
+
+fn key(id: &ObjectId) -> HashMap<String, AttributeValue> {
+    HashMap::from([
+        ("bucket_name".to_owned(), s(id.bucket.as_str())),
+        ("object_key".to_owned(), s(id.key.as_str())),
+    ])
+}
+
+fn refused(error: AwsError) -> AwsResult<Change> {
+    if error.kind == Kind::Precondition { Ok(Change::Refused) } else { Err(error) }
+}
+
+/// The row that made a condition fail.
+fn old_item(
+    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError>,
+) -> Option<Item> {
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException;
+    match error.as_service_error() {
+        Some(ConditionalCheckFailedException(failed)) => failed.item.clone().map(Item::from),
+        _ => None,
+    }
+}

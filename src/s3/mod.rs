@@ -1,0 +1,30 @@
+//! S3 as the parts of tierd use it: few calls, each with what it takes to be right behind it (encodings, pages,
+//! conditions, error codes). Nothing else in the program speaks to S3.
+
+pub mod list;
+pub mod object;
+
+use aws_sdk_s3::Client;
+
+/// A handle on S3; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct S3 {
+    client: Client,
+    /// For copies: patient, with a retry quota of its own.
+    copier: Client,
+}
+
+impl S3 {
+    pub fn new(client: Client, copier: Client) -> Self {
+        Self { client, copier }
+    }
+
+    /// The SDK's client, for the modules of this folder.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn copier(&self) -> &Client {
+        &self.copier
+    }
+}

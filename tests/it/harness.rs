@@ -1,0 +1,68 @@
+//! The emulator: started by `deploy/local/emulator` on a free loopback port, shared by all tests of this process, and gone
+//! with it. If it cannot be had, every test that needs it fails and says why.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+
+/// The emulator of this test run.
+pub struct Emulator {
+    pub endpoint: String,
+    /// The emulator ends when this closes, which the kernel sees to whatever becomes of this process.
+    _stdin: ChildStdin,
+    _child: Mutex<Child>,
+}
+
+static EMULATOR: LazyLock<Emulator> = LazyLock::new(|| match start() {
+    Ok(emulator) => emulator,
+    Err(why) => panic!("the AWS emulator cannot be had, and without it nothing is tested: {why}"),
+});
+
+/// Where the emulator listens, such as `http://127.0.0.1:40001`. Starts it at the first call.
+pub fn endpoint() -> &'static str {
+    &EMULATOR.endpoint
+}
+
+/// An emulator of a test's own, for tests that stop it or change its settings.
+#[allow(dead_code, reason = "used by the tests that need it")]
+pub fn own_emulator() -> Emulator {
+    match start() {
+        Ok(emulator) => emulator,
+        Err(why) => panic!("the AWS emulator cannot be had: {why}"),
+    }
+}
+
+/// The environment in which `tierd` and the SDK speak to the emulator and to nothing else.
+pub fn environment(endpoint: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ACCESS_KEY_ID", "testing"),
+        ("AWS_SECRET_ACCESS_KEY", "testing"),
+        ("AWS_REGION", "ap-northeast-1"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("TIERD__AWS__ENDPOINT_URL", endpoint),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+fn start() -> Result<Emulator, String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/local/emulator");
+    let mut child = Command::new(&script)
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|e| format!("{} does not start: {e}", script.display()))?;
+    let stdin = child.stdin.take().ok_or("no pipe to the emulator")?;
+    let stdout = child.stdout.take().ok_or("no pipe from the emulator")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).map_err(|e| format!("the emulator says nothing: {e}"))?;
+    let said: serde_json::Value = serde_json::from_str(&line)
+        .map_err(|_| format!("{} ended before the emulator was up; its last words stand above", script.display()))?;
+    let endpoint = said["endpoint"].as_str().ok_or_else(|| format!("no endpoint in {line:?}"))?.to_owned();
+    Ok(Emulator { endpoint, _stdin: stdin, _child: Mutex::new(child) })
+}

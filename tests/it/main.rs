@@ -1,0 +1,8 @@
+//! Integration tests: the real program and the real parts against a real AWS emulator, over HTTP.
+//!
+//! [`harness`] brings the emulator up, once for all tests of a run; each test has tables, queues and buckets of its own
+//! names ([`world::World`]), so that all run side by side. A file a part.
+
+mod daemon;
+mod harness;
+mod world;
