@@ -303,11 +303,10 @@ pub fn decide(
         }
         // Sequencers of two keys have no order. The hash breaks ties the same way each time, so that a walk over both
         // sources ends.
-        Some(marker) => {
-            if (marker.modified, &marker.source) > (next.modified, &next.source) {
-                return Decision::Superseded;
-            }
+        Some(marker) if (marker.modified, &marker.source) > (next.modified, &next.source) => {
+            return Decision::Superseded;
         }
+        Some(_) => {}
     }
     copy(head, DestinationIs::Unchanged(there.etag.clone()), next)
 }
