@@ -38,7 +38,7 @@ impl Supervisor {
     /// Starts a part. `start` makes a fresh run of it each time; it returns `Ok` only when it was told to stop.
     pub fn spawn<F, Fut>(&mut self, name: &'static str, pulse: Pulse, start: F)
     where
-        F: Fn(CancellationToken) -> Fut + Send + 'static,
+        F: Fn(CancellationToken) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
         let stop = self.stop.clone();
@@ -74,7 +74,7 @@ async fn keep_running(
     name: &'static str,
     pulse: &Pulse,
     stop: &CancellationToken,
-    start: impl Fn(CancellationToken) -> PartFuture,
+    start: impl Fn(CancellationToken) -> PartFuture + Sync,
 ) {
     let mut pause = FIRST_PAUSE;
     loop {

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod job_runs;
+mod parts;
 
 use std::sync::Arc;
 

@@ -26,13 +26,13 @@ impl Intercept for Throttles {
         "tierd-throttles"
     }
 
-    fn read_after_attempt(
+    fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
         _cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(response) = context.response() else { return Ok(()) };
+        let response = context.response();
         let throttled_by_status = matches!(response.status().as_u16(), 429 | 503);
         // DynamoDB and SQS answer 400 and name the reason in a small body.
         let throttled_by_code = response.status().as_u16() == 400

@@ -7,8 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Exit;
 use crate::app::{App, Ended};
-use crate::config::Settings;
-use crate::config::settings::LogFormat;
+use crate::config::{LogFormat, Settings};
 use crate::telemetry;
 
 pub async fn run(settings: Settings) -> Result<Exit> {

@@ -1,13 +1,7 @@
 //! The pure core: every decision, no I/O. Synchronous; `now` is an argument; no AWS SDK, no clock, no configuration file.
-pub mod access;
-pub mod access_log;
 pub mod bucket_name;
-pub mod cost;
 pub mod ledger_row;
 pub mod object;
-pub mod plan;
-pub mod policy;
-pub mod reconcile;
 pub mod replication;
 pub mod restore;
 pub mod s3_event;

@@ -43,7 +43,7 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{test}{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut world = Self {
+        let world = Self {
             app: connect(&config(&name, extra, &dir, endpoint)).await,
             name,
             dir,
