@@ -1,3 +1,6 @@
 //! The pure core: every decision, no I/O.
+pub mod cost;
+pub mod ledger_row;
 pub mod object;
+pub mod reconcile;
 pub mod storage_class;
