@@ -2,5 +2,6 @@
 pub mod cost;
 pub mod ledger_row;
 pub mod object;
+pub mod policy;
 pub mod reconcile;
 pub mod storage_class;
