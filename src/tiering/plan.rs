@@ -16,7 +16,8 @@ use thiserror::Error;
 use super::cost::{RestoreSpeed, months_to_break_even};
 use super::object::{BucketName, ETag, ObjectId, ObjectKey};
 use super::policy::PolicyName;
-use super::policy::guard::{Proposal, SkipReason};
+use super::policy::guard::Proposal;
+use super::policy::objection::SkipReason;
 use super::storage_class::{Move, StorageClass};
 
 /// The version of the format that is written, and the only one that is read.

@@ -9,6 +9,7 @@
 
 pub mod frequency;
 pub mod guard;
+pub mod objection;
 pub mod recency;
 
 use std::fmt;
