@@ -1,10 +1,8 @@
-//! The pure core: every decision, no I/O. Synchronous; `now` is an argument; no AWS SDK, no clock, no configuration file.
-pub mod bucket_name;
+//! The pure core: every decision, no I/O.
+pub mod cost;
 pub mod ledger_row;
 pub mod object;
-pub mod replication;
-pub mod restore;
-pub mod s3_event;
-pub mod schedule;
-pub mod shards;
+pub mod plan;
+pub mod policy;
+pub mod reconcile;
 pub mod storage_class;

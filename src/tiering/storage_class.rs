@@ -113,6 +113,11 @@ impl StorageClass {
         if self.is_archive() { (32 * 1024, 8 * 1024) } else { (0, 0) }
     }
 
+    /// Whether tierd moves objects into this class.
+    pub fn is_destination(self) -> bool {
+        Self::MANAGED.contains(&self)
+    }
+
     /// How an object gets from this class to `to`.
     ///
     /// Out of an archive only through a restore; into REDUCED_REDUNDANCY never (AWS advises against it); ONEZONE_IA
@@ -166,8 +171,14 @@ impl FromStr for StorageClass {
 impl TryFrom<String> for StorageClass {
     type Error = UnknownStorageClass;
 
+    /// Reads back whatever [`StorageClass::as_str`] wrote, so that records of objects in classes that nothing is moved to
+    /// survive a file. Where a person names a class to move to, ask [`StorageClass::is_destination`] as well.
     fn try_from(name: String) -> Result<Self, UnknownStorageClass> {
-        name.parse()
+        match name.as_str() {
+            "REDUCED_REDUNDANCY" => Ok(Self::ReducedRedundancy),
+            "UNMANAGED" => Ok(Self::Unmanaged),
+            name => name.parse(),
+        }
     }
 }
 
@@ -190,6 +201,36 @@ mod tests {
         assert_eq!(StorageClass::from_s3(None), StorageClass::Standard);
         assert_eq!(StorageClass::from_s3(Some("EXPRESS_ONEZONE")), StorageClass::Unmanaged);
         assert!("GLACIER_FLEXIBLE".parse::<StorageClass>().is_err());
+    }
+
+    #[test]
+    fn every_class_survives_a_record() {
+        for class in StorageClass::MANAGED.into_iter().chain([StorageClass::ReducedRedundancy, StorageClass::Unmanaged])
+        {
+            let json = serde_json::to_string(&class).unwrap();
+            assert_eq!(serde_json::from_str::<StorageClass>(&json).unwrap(), class);
+            assert_eq!(class.is_destination(), class.as_str().parse::<StorageClass>().is_ok(), "{class}");
+        }
+        assert!(serde_json::from_str::<StorageClass>("\"GLACIER_FLEXIBLE\"").is_err());
+    }
+
+    #[test]
+    fn every_pair_of_classes_has_exactly_one_kind_of_move() {
+        use StorageClass::*;
+        for from in StorageClass::MANAGED {
+            for to in StorageClass::MANAGED {
+                let expected = match (from, to) {
+                    _ if from == to => Move::None,
+                    (OnezoneIa, GlacierIr) => Move::Impossible,
+                    (Glacier | DeepArchive, _) => Move::RestoreThenCopy,
+                    _ => Move::Copy,
+                };
+                assert_eq!(from.move_to(to), expected, "{from} -> {to}");
+            }
+            for stranger in [ReducedRedundancy, Unmanaged] {
+                assert_eq!(from.move_to(stranger), Move::Impossible, "{from} -> {stranger}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,420 @@
+//! A plan: the moves of a run, as a file that people can read and `apply` can execute, with a summary and caps.
+//!
+//! The file is JSON lines. The first is the [`PlanHeader`] with the format's version; each further one is a
+//! [`PlannedMove`]. A move names the ETag, class and size that it was decided for: whoever executes it first checks that they
+//! still hold. Fields that a reader does not know are ignored, so that later versions may add some; a change of meaning takes
+//! a new version number, which older readers refuse.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Lines};
+use std::ops::AddAssign;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::cost::{RestoreSpeed, months_to_break_even};
+use super::object::{BucketName, ETag, ObjectId, ObjectKey};
+use super::policy::PolicyName;
+use super::policy::guard::Proposal;
+use super::policy::objection::SkipReason;
+use super::storage_class::{Move, StorageClass};
+
+/// The version of the format that is written, and the only one that is read.
+pub const PLAN_VERSION: u32 = 1;
+
+/// The first line of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanHeader {
+    /// The format's version; by its name the line is known for what it is.
+    pub tierd_plan: u32,
+    pub created_at: DateTime<Utc>,
+    /// Whose prices the costs are reckoned by, and of what day they are.
+    pub prices_region: String,
+    pub prices_as_of: NaiveDate,
+    /// How archived objects are restored, as the costs have it.
+    pub restore: RestoreSpeed,
+}
+
+/// One line of a plan: one object's move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    pub bucket: BucketName,
+    pub key: ObjectKey,
+    /// The object's ETag when the move was decided, without quotes.
+    pub etag: ETag,
+    /// Bytes.
+    pub size: u64,
+    pub from: StorageClass,
+    pub to: StorageClass,
+    pub policy: PolicyName,
+    /// The policy's reason, as a sentence.
+    pub reason: String,
+    /// What the move costs once, in US dollars.
+    pub cost_usd: f64,
+    /// What storage costs less each month; negative where it costs more.
+    pub monthly_saving_usd: f64,
+    /// null: never, by storage alone.
+    pub months_to_break_even: Option<f64>,
+}
+
+impl PlannedMove {
+    pub fn id(&self) -> ObjectId {
+        ObjectId::new(self.bucket.clone(), self.key.clone())
+    }
+
+    /// How the object gets there: by a copy, or by a restore first.
+    pub fn how(&self) -> Move {
+        self.from.move_to(self.to)
+    }
+}
+
+impl From<Proposal> for PlannedMove {
+    fn from(proposal: Proposal) -> Self {
+        Self {
+            bucket: proposal.id.bucket,
+            key: proposal.id.key,
+            etag: proposal.etag,
+            size: proposal.bytes,
+            from: proposal.from,
+            to: proposal.decision.target,
+            policy: proposal.decision.policy,
+            reason: proposal.decision.reason.to_string(),
+            cost_usd: proposal.cost.one_off_usd(),
+            monthly_saving_usd: proposal.cost.monthly_saving_usd,
+            months_to_break_even: proposal.cost.months_to_break_even(),
+        }
+    }
+}
+
+/// Why a plan cannot be read. Lines count from 1.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    #[error("line {line} cannot be read")]
+    Read {
+        line: u64,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the plan is empty: its first line names the format")]
+    Empty,
+    #[error("line 1 is no header of a plan: it begins with {{\"tierd_plan\": {PLAN_VERSION}, …}}")]
+    NoHeader(#[source] serde_json::Error),
+    #[error("the plan has format version {0}, and this tierd reads version {PLAN_VERSION}; make the plan anew")]
+    Version(u32),
+    #[error("line {line} is no move: {source}")]
+    NoMove { line: u64, source: serde_json::Error },
+    #[error("line {line}: there is no move from {from} to {to}")]
+    ImpossibleMove { line: u64, from: StorageClass, to: StorageClass },
+}
+
+/// Reads a plan: the header at once, then one move after another. Empty lines are passed over.
+#[derive(Debug)]
+pub struct PlanReader<R> {
+    header: PlanHeader,
+    lines: Lines<R>,
+    line: u64,
+}
+
+impl<R: BufRead> PlanReader<R> {
+    /// Fails where the first line is no header of a version that is known.
+    pub fn new(reader: R) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Version {
+            tierd_plan: u32,
+        }
+        let mut lines = reader.lines();
+        let first = lines.next().ok_or(PlanError::Empty)?.map_err(|source| PlanError::Read { line: 1, source })?;
+        // The version alone first: another version's header may have another form.
+        let Version { tierd_plan } = serde_json::from_str(&first).map_err(PlanError::NoHeader)?;
+        if tierd_plan != PLAN_VERSION {
+            return Err(PlanError::Version(tierd_plan));
+        }
+        let header = serde_json::from_str(&first).map_err(PlanError::NoHeader)?;
+        Ok(Self { header, lines, line: 1 })
+    }
+
+    pub fn header(&self) -> &PlanHeader {
+        &self.header
+    }
+}
+
+impl<R: BufRead> Iterator for PlanReader<R> {
+    type Item = Result<PlannedMove, PlanError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let text = self.lines.next()?;
+            self.line += 1;
+            let line = self.line;
+            match text {
+                Ok(text) if text.trim().is_empty() => {}
+                Ok(text) => return Some(read_move(&text, line)),
+                Err(source) => return Some(Err(PlanError::Read { line, source })),
+            }
+        }
+    }
+}
+
+fn read_move(text: &str, line: u64) -> Result<PlannedMove, PlanError> {
+    let planned: PlannedMove = serde_json::from_str(text).map_err(|source| PlanError::NoMove { line, source })?;
+    match planned.how() {
+        Move::Copy | Move::RestoreThenCopy => Ok(planned),
+        Move::None | Move::Impossible => Err(PlanError::ImpossibleMove { line, from: planned.from, to: planned.to }),
+    }
+}
+
+/// The sum of some moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub objects: u64,
+    pub bytes: u64,
+    pub cost_usd: f64,
+    pub monthly_saving_usd: f64,
+}
+
+impl Totals {
+    /// Months until the moves together have paid for themselves; None when they never do.
+    pub fn months_to_break_even(&self) -> Option<f64> {
+        months_to_break_even(self.cost_usd, self.monthly_saving_usd)
+    }
+}
+
+impl AddAssign<&PlannedMove> for Totals {
+    fn add_assign(&mut self, planned: &PlannedMove) {
+        self.objects += 1;
+        self.bytes += planned.size;
+        self.cost_usd += planned.cost_usd;
+        self.monthly_saving_usd += planned.monthly_saving_usd;
+    }
+}
+
+/// One bucket's part in a plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BucketSummary {
+    /// Rows looked at.
+    pub considered: u64,
+    pub planned: Totals,
+    pub skipped: BTreeMap<SkipReason, u64>,
+}
+
+/// What a plan comes to, over all and by bucket and by pair of classes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    pub total: BucketSummary,
+    pub by_bucket: BTreeMap<BucketName, BucketSummary>,
+    /// By (from, to).
+    pub by_pair: BTreeMap<(StorageClass, StorageClass), Totals>,
+}
+
+impl Summary {
+    /// Counts a row that was looked at, whatever comes of it.
+    pub fn consider(&mut self, bucket: &BucketName) {
+        self.total.considered += 1;
+        self.of_bucket(bucket).considered += 1;
+    }
+
+    pub fn add(&mut self, planned: &PlannedMove) {
+        self.total.planned += planned;
+        self.of_bucket(&planned.bucket).planned += planned;
+        *self.by_pair.entry((planned.from, planned.to)).or_default() += planned;
+    }
+
+    pub fn skip(&mut self, bucket: &BucketName, reason: SkipReason) {
+        *self.total.skipped.entry(reason).or_default() += 1;
+        *self.of_bucket(bucket).skipped.entry(reason).or_default() += 1;
+    }
+
+    fn of_bucket(&mut self, bucket: &BucketName) -> &mut BucketSummary {
+        self.by_bucket.entry(bucket.clone()).or_default()
+    }
+}
+
+/// How much one run may move; None: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CapLimits {
+    pub max_objects: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub max_cost_usd: Option<f64>,
+}
+
+/// Keeps a run within its caps. A move that does not fit is left out, and a smaller one after it may still fit; no cap is ever
+/// exceeded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Caps {
+    limits: CapLimits,
+    used: Totals,
+}
+
+impl Caps {
+    pub fn new(limits: CapLimits) -> Self {
+        Self { limits, used: Totals::default() }
+    }
+
+    /// Takes the move in if it fits. Err names the skip.
+    pub fn admit(&mut self, planned: &PlannedMove) -> Result<(), SkipReason> {
+        let mut then = self.used;
+        then += planned;
+        let fits = self.limits.max_objects.is_none_or(|cap| then.objects <= cap)
+            && self.limits.max_bytes.is_none_or(|cap| then.bytes <= cap)
+            && self.limits.max_cost_usd.is_none_or(|cap| then.cost_usd <= cap);
+        if !fits {
+            return Err(SkipReason::CapReached);
+        }
+        self.used = then;
+        Ok(())
+    }
+
+    /// Whether no further move can be admitted, whatever its size: the run may stop looking.
+    pub fn are_spent(&self) -> bool {
+        self.limits.max_objects.is_some_and(|cap| self.used.objects >= cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn planned(bucket: &str, key: &str) -> PlannedMove {
+        PlannedMove {
+            bucket: BucketName::new(bucket).unwrap(),
+            key: ObjectKey::new(key).unwrap(),
+            etag: ETag::new("e").unwrap(),
+            size: 100,
+            from: StorageClass::Standard,
+            to: StorageClass::StandardIa,
+            policy: PolicyName::Recency,
+            reason: "last used 45 days ago: STANDARD_IA from day 31".to_owned(),
+            cost_usd: 0.25,
+            monthly_saving_usd: 0.5,
+            months_to_break_even: Some(0.5),
+        }
+    }
+
+    fn header() -> PlanHeader {
+        PlanHeader {
+            tierd_plan: PLAN_VERSION,
+            created_at: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            prices_region: "us-east-1".to_owned(),
+            prices_as_of: NaiveDate::from_ymd_opt(2026, 8, 1).unwrap(),
+            restore: RestoreSpeed::Standard,
+        }
+    }
+
+    fn write(moves: &[PlannedMove]) -> String {
+        let mut text = serde_json::to_string(&header()).unwrap();
+        for planned in moves {
+            text.push('\n');
+            text.push_str(&serde_json::to_string(planned).unwrap());
+        }
+        text
+    }
+
+    fn read(text: &str) -> Result<Vec<PlannedMove>, PlanError> {
+        PlanReader::new(text.as_bytes())?.collect()
+    }
+
+    #[test]
+    fn a_plan_reads_back_as_it_was_written() {
+        let moves = [
+            planned("bucket", "a"),
+            PlannedMove {
+                from: StorageClass::ReducedRedundancy,
+                ..planned("bucket", "line\nbreak \"quoted\" \u{1} 사진")
+            },
+            PlannedMove { months_to_break_even: None, monthly_saving_usd: -0.5, ..planned("bucket", "dear") },
+            PlannedMove { from: StorageClass::Glacier, policy: PolicyName::Frequency, ..planned("other", "cold") },
+        ];
+        let text = write(&moves);
+        assert_eq!(text.lines().count(), 5, "one object a line");
+        assert_eq!(read(&text).unwrap(), moves);
+        assert_eq!(PlanReader::new(text.as_bytes()).unwrap().header(), &header());
+        assert_eq!(read(&format!("{text}\n\n")).unwrap(), moves, "empty lines at the end");
+        assert_eq!(read(&text.replace("\"etag\"", "\"later\":1,\"etag\"")).unwrap(), moves, "fields to come");
+    }
+
+    #[test]
+    fn a_broken_plan_is_refused_with_the_line_that_is_broken() {
+        let good = write(&[planned("bucket", "a"), planned("bucket", "b")]);
+        let cases = [
+            (String::new(), "the plan is empty"),
+            ("nonsense".to_owned(), "line 1 is no header"),
+            (write(&[]).replace("tierd_plan\":1", "tierd_plan\":2"), "format version 2"),
+            (good.lines().skip(1).collect::<Vec<_>>().join("\n"), "line 1 is no header"),
+            (format!("{good}\n{{\"bucket\""), "line 4 is no move: EOF"),
+            (good.replacen("\"size\":100", "\"size\":-1", 1), "line 2 is no move"),
+            (good.replacen("\"bucket\":\"bucket\"", "\"bucket\":\"b\"", 1), "a bucket name has 3 to 63"),
+            (good.replacen("STANDARD_IA\",\"policy", "COLD\",\"policy", 1), "is no storage class"),
+            (
+                good.replacen("STANDARD_IA\",\"policy", "STANDARD\",\"policy", 1),
+                "line 2: there is no move from STANDARD to",
+            ),
+            (good.replacen("STANDARD_IA\",\"policy", "UNMANAGED\",\"policy", 1), "line 2: there is no move"),
+        ];
+        for (text, expected) in cases {
+            let message = read(&text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message:?} for {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_summary_adds_up_by_bucket_and_by_pair() {
+        let mut summary = Summary::default();
+        for (bucket, to) in
+            [("bucket", StorageClass::StandardIa), ("bucket", StorageClass::Glacier), ("other", StorageClass::Glacier)]
+        {
+            let planned = PlannedMove { to, ..planned(bucket, "key") };
+            summary.consider(&planned.bucket);
+            summary.add(&planned);
+        }
+        let other = BucketName::new("other").unwrap();
+        summary.consider(&other);
+        summary.skip(&other, SkipReason::NoSaving);
+
+        assert_eq!(summary.total.planned, Totals { objects: 3, bytes: 300, cost_usd: 0.75, monthly_saving_usd: 1.5 });
+        assert_eq!(summary.total.planned.months_to_break_even(), Some(0.5));
+        assert_eq!((summary.total.considered, summary.by_bucket[&other].considered), (4, 2));
+        assert_eq!(summary.by_bucket[&other].planned.objects, 1);
+        assert_eq!(summary.by_bucket[&other].skipped[&SkipReason::NoSaving], 1);
+        assert_eq!(summary.by_pair[&(StorageClass::Standard, StorageClass::Glacier)].objects, 2);
+        assert_eq!(serde_json::to_value(&summary.total.skipped).unwrap(), serde_json::json!({"no-saving": 1}));
+        assert_eq!(Totals::default().months_to_break_even(), None);
+    }
+
+    #[test]
+    fn a_move_that_does_not_fit_leaves_room_for_one_that_does() {
+        let mut caps = Caps::new(CapLimits { max_bytes: Some(150), ..CapLimits::default() });
+        let sized = |size| PlannedMove { size, ..planned("bucket", "key") };
+        assert_eq!(caps.admit(&sized(100)), Ok(()));
+        assert_eq!(caps.admit(&sized(51)), Err(SkipReason::CapReached));
+        assert_eq!(caps.admit(&sized(50)), Ok(()));
+        assert!(!caps.are_spent());
+    }
+
+    proptest! {
+        #[test]
+        fn no_cap_is_ever_exceeded(
+            sizes in prop::collection::vec((0..1000_u64, 0.0..10.0), 0..50),
+            max_objects in prop::option::of(0..30_u64),
+            max_bytes in prop::option::of(0..10_000_u64),
+            max_cost_usd in prop::option::of(0.0..100.0),
+        ) {
+            let mut caps = Caps::new(CapLimits { max_objects, max_bytes, max_cost_usd });
+            let mut used = Totals::default();
+            for (size, cost_usd) in sizes {
+                let planned = PlannedMove { size, cost_usd, ..planned("bucket", "key") };
+                let spent = caps.are_spent();
+                if caps.admit(&planned).is_ok() {
+                    prop_assert!(!spent);
+                    used += &planned;
+                }
+            }
+            prop_assert!(max_objects.is_none_or(|cap| used.objects <= cap));
+            prop_assert!(max_bytes.is_none_or(|cap| used.bytes <= cap));
+            prop_assert!(max_cost_usd.is_none_or(|cap: f64| used.cost_usd <= cap));
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! The guards: what stands between a policy's wish and a move.
+//!
+//! A row that the policy wants elsewhere is either moved or skipped for a reason that reports, `explain` and plans all call
+//! by the same name ([`super::objection::SkipReason`]). Guards are asked in a fixed order and the first that objects names the skip;
+//! [`Bench::objections`] gives them all, for `explain`.
+//!
+//! | reason | holds for | because |
+//! |---|---|---|
+//! | `not-reconciled` | every move | what the object is (ETag, class, size) is not known yet |
+//! | `no-last-use` | every move | the policy has nothing to go by |
+//! | `unmanaged-class`, `impossible-move` | every move | S3 has no such move, or tierd does not do it |
+//! | `under-minimum-size` | every move | small objects cost more to move than they save |
+//! | `no-recent-ingest` | demotions | uses since the last good ingest are unseen |
+//! | `logs-too-short` | demotions | the object is known from a listing only, and the logs do not reach back far enough |
+//! | `minimum-duration` | every move | the rest of it is billed, whether the object stays or not |
+//! | `archived` | moves out of an archive | a restore costs money and time: it must be asked for |
+//! | `no-saving`, `payback-too-long` | demotions | it loses money, or earns it back too late |
+//!
+//! A promotion is never refused for the price of its storage: it is wanted for reading.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Decision;
+use super::objection::Objection;
+use super::recency::elapsed_days;
+use crate::tiering::cost::{MoveCost, MoveQuestion, Prices, RestoreSpeed, Stored};
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::object::{ETag, ObjectId};
+use crate::tiering::storage_class::{Move, StorageClass};
+
+/// The guards' settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guards {
+    /// Objects below stay where they are.
+    pub min_object_bytes: u64,
+    pub minimum_duration: Rule,
+    pub saving: Rule,
+    /// Demotions that take more months to earn back their cost are skipped; None: any number will do.
+    pub max_payback_months: Option<f64>,
+    pub archived: Archived,
+    /// How old the last good ingest may be. None asks for no evidence at all, neither this nor the logs' reach.
+    pub require_recent_ingest: Option<TimeDelta>,
+    pub copies: Copies,
+    /// How archived objects are restored, for the price of it.
+    pub restore: RestoreSpeed,
+    /// For how many days.
+    pub restore_days: u32,
+}
+
+/// Whether a guard is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    Enforced,
+    Waived,
+}
+
+/// What becomes of archived objects that a policy wants elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archived {
+    Leave,
+    Restore,
+}
+
+/// When a copy goes in parts, for the number of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// Objects above go in parts.
+    pub multipart_threshold_bytes: u64,
+    pub part_bytes: u64,
+}
+
+impl Copies {
+    /// Requests that copying `bytes` takes: one, or the parts and two more to begin and to complete them.
+    pub fn requests(&self, bytes: u64) -> u64 {
+        if bytes <= self.multipart_threshold_bytes { 1 } else { bytes.div_ceil(self.part_bytes.max(1)) + 2 }
+    }
+}
+
+/// What is known of how well uses are seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// When an ingest last ended without any failure.
+    pub last_ok_ingest: Option<DateTime<Utc>>,
+    /// The time from which on the logs have been read without a gap.
+    pub covered_since: Option<DateTime<Utc>>,
+}
+
+/// Everything that a judgement goes by besides the row and the policy's decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Bench<'a> {
+    pub now: DateTime<Utc>,
+    pub guards: &'a Guards,
+    pub evidence: Evidence,
+    pub prices: &'a Prices,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// It is where the policy wants it.
+    Stay(Decision),
+    Move(Proposal),
+    /// The policy wants it elsewhere (or has no decision), and a guard objects.
+    Skip {
+        decision: Option<Decision>,
+        objection: Objection,
+    },
+}
+
+/// A move that passed the guards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proposal {
+    pub id: ObjectId,
+    pub etag: ETag,
+    pub bytes: u64,
+    pub from: StorageClass,
+    /// [`Move::Copy`] or [`Move::RestoreThenCopy`].
+    pub how: Move,
+    pub decision: Decision,
+    pub cost: MoveCost,
+}
+
+impl Bench<'_> {
+    /// What becomes of `row`, of which the policy thinks `decision` (None: it has nothing to go by).
+    pub fn judge(&self, row: &LedgerRow, decision: Option<Decision>) -> Judgement {
+        let mut first = None;
+        let outcome = self.examine(row, decision.as_ref(), |objection| {
+            first = Some(objection);
+            Continue::No
+        });
+        match (outcome, decision, first) {
+            (_, decision, Some(objection)) => Judgement::Skip { decision, objection },
+            (Some((facts, how, cost)), Some(decision), None) => {
+                let Facts { etag, class: from, bytes } = facts;
+                Judgement::Move(Proposal { id: row.id.clone(), etag: etag.clone(), bytes, from, how, decision, cost })
+            }
+            (_, Some(decision), None) => Judgement::Stay(decision),
+            (_, None, None) => Judgement::Skip { decision: None, objection: Objection::NoLastUse },
+        }
+    }
+
+    /// Every guard's objection, not only the first: empty for a row that stays or may move.
+    pub fn objections(&self, row: &LedgerRow, decision: Option<&Decision>) -> Vec<Objection> {
+        let mut all = Vec::new();
+        self.examine(row, decision, |objection| {
+            all.push(objection);
+            Continue::Yes
+        });
+        all
+    }
+
+    /// Asks the guards in their order and tells `object` of each objection. Returns the move and its price if one is wanted,
+    /// possible, and the guards were asked to the end.
+    fn examine<'r>(
+        &self,
+        row: &'r LedgerRow,
+        decision: Option<&Decision>,
+        mut object: impl FnMut(Objection) -> Continue,
+    ) -> Option<(Facts<'r>, Move, MoveCost)> {
+        let Some(facts) = Facts::of(row) else {
+            object(Objection::NotReconciled);
+            return None;
+        };
+        let Some(decision) = decision else {
+            object(Objection::NoLastUse);
+            return None;
+        };
+        if facts.class == StorageClass::Unmanaged {
+            object(Objection::UnmanagedClass);
+            return None;
+        }
+        let (from, to) = (facts.class, decision.target);
+        let how = from.move_to(to);
+        if how == Move::None {
+            return None;
+        }
+        let question = self.question(row, &facts, to);
+        let Some(cost) = self.prices.move_cost(&question).filter(|_| how != Move::Impossible) else {
+            object(Objection::ImpossibleMove { from, to });
+            return None;
+        };
+        let guards = [
+            self.size(&facts),
+            self.recent_ingest(from, to),
+            self.logs_reach(row, from, decision),
+            self.minimum_duration(from, question.days_in_class),
+            (how == Move::RestoreThenCopy && self.guards.archived == Archived::Leave)
+                .then_some(Objection::Archived { class: from }),
+            self.saving(from, to, &cost),
+        ];
+        for objection in guards.into_iter().flatten() {
+            if object(objection) == Continue::No {
+                return None;
+            }
+        }
+        Some((facts, how, cost))
+    }
+
+    fn question(&self, row: &LedgerRow, facts: &Facts<'_>, to: StorageClass) -> MoveQuestion {
+        let days = |time: Option<DateTime<Utc>>| time.map(|time| elapsed_days(time, self.now));
+        let days_in_class = days(row.class_since);
+        let idle_days = days_in_class.unwrap_or(0).min(days(row.event_time).unwrap_or(0));
+        MoveQuestion {
+            from: Stored { class: facts.class, bytes: facts.bytes, idle_days },
+            to,
+            days_in_class,
+            copy_requests: self.guards.copies.requests(facts.bytes),
+            restore: self.guards.restore,
+            restore_days: self.guards.restore_days,
+        }
+    }
+
+    fn size(&self, facts: &Facts<'_>) -> Option<Objection> {
+        let minimum_bytes = self.guards.min_object_bytes;
+        (facts.bytes < minimum_bytes).then_some(Objection::UnderMinimumSize { bytes: facts.bytes, minimum_bytes })
+    }
+
+    fn recent_ingest(&self, from: StorageClass, to: StorageClass) -> Option<Objection> {
+        let within = self.guards.require_recent_ingest.filter(|_| from.is_demotion_to(to))?;
+        let last_ok = self.evidence.last_ok_ingest;
+        let recent = last_ok.is_some_and(|last| self.now - last <= within);
+        (!recent).then_some(Objection::NoRecentIngest { last_ok, within })
+    }
+
+    /// A row with a count has its last use from a log; what was only adopted may have been used before the logs begin. Unless
+    /// it was written after that, or the decision does not look back so far.
+    fn logs_reach(&self, row: &LedgerRow, from: StorageClass, decision: &Decision) -> Option<Objection> {
+        self.guards.require_recent_ingest?;
+        if !from.is_demotion_to(decision.target) || !row.is_only_adopted() {
+            return None;
+        }
+        let window = self.now - TimeDelta::days(i64::from(decision.rests_on_days));
+        let needed_since = row.event_time.map_or(window, |written| written.max(window));
+        let covered_since = self.evidence.covered_since;
+        let reached = covered_since.is_some_and(|since| since <= needed_since);
+        (!reached).then_some(Objection::LogsTooShort { covered_since, needed_since })
+    }
+
+    fn minimum_duration(&self, class: StorageClass, served_days: Option<u64>) -> Option<Objection> {
+        let needed = u64::from(class.minimum_days());
+        let served = needed == 0 || served_days.is_some_and(|days| days >= needed);
+        (self.guards.minimum_duration == Rule::Enforced && !served)
+            .then_some(Objection::MinimumDuration { class, served_days })
+    }
+
+    fn saving(&self, from: StorageClass, to: StorageClass, cost: &MoveCost) -> Option<Objection> {
+        if !from.is_demotion_to(to) {
+            return None;
+        }
+        let monthly_saving_usd = cost.monthly_saving_usd;
+        match (cost.months_to_break_even(), self.guards.max_payback_months) {
+            (None, _) if self.guards.saving == Rule::Enforced => Some(Objection::NoSaving { monthly_saving_usd }),
+            (Some(months), Some(maximum_months)) if months > maximum_months => {
+                Some(Objection::PaybackTooLong { months, maximum_months })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the other guards are still to be asked.
+#[derive(PartialEq, Eq)]
+enum Continue {
+    Yes,
+    No,
+}
+
+/// What reconciliation has found out about the object.
+struct Facts<'a> {
+    etag: &'a ETag,
+    class: StorageClass,
+    bytes: u64,
+}
+
+impl<'a> Facts<'a> {
+    fn of(row: &'a LedgerRow) -> Option<Self> {
+        Some(Self { etag: row.etag.as_ref()?, class: row.class?, bytes: row.size? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::object::{BucketName, ObjectKey};
+    use crate::tiering::policy::objection::SkipReason;
+    use crate::tiering::policy::recency::Recency;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn ago(days: i64) -> Option<DateTime<Utc>> {
+        Some(now() - TimeDelta::days(days))
+    }
+
+    fn guards() -> Guards {
+        Guards {
+            min_object_bytes: 128 * 1024,
+            minimum_duration: Rule::Enforced,
+            saving: Rule::Enforced,
+            max_payback_months: None,
+            archived: Archived::Leave,
+            require_recent_ingest: Some(TimeDelta::days(35)),
+            copies: Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 * MIB },
+            restore: RestoreSpeed::Standard,
+            restore_days: 1,
+        }
+    }
+
+    fn evidence() -> Evidence {
+        Evidence { last_ok_ingest: ago(1), covered_since: ago(400) }
+    }
+
+    /// 1 MiB in STANDARD, used once, 45 days ago.
+    fn row() -> LedgerRow {
+        let id = ObjectId::new(BucketName::new("bucket").unwrap(), ObjectKey::new("key").unwrap());
+        LedgerRow {
+            id,
+            etag: Some(ETag::new("e").unwrap()),
+            count: 1,
+            event_time: ago(45),
+            class: Some(StorageClass::Standard),
+            size: Some(MIB),
+            class_since: ago(200),
+            last_batch: None,
+        }
+    }
+
+    fn judge(row: &LedgerRow, guards: &Guards, evidence: Evidence) -> Judgement {
+        let prices = us_east_1();
+        let bench = Bench { now: now(), guards, evidence, prices: &prices };
+        bench.judge(row, Recency::default().decide(row, now()))
+    }
+
+    fn reason(row: &LedgerRow, guards: &Guards, evidence: Evidence) -> Option<SkipReason> {
+        match judge(row, guards, evidence) {
+            Judgement::Skip { objection, .. } => Some(objection.reason()),
+            Judgement::Stay(_) | Judgement::Move(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_passes_all_guards_is_proposed_with_its_price() {
+        let Judgement::Move(proposal) = judge(&row(), &guards(), evidence()) else { panic!("no move") };
+        assert_eq!((proposal.from, proposal.decision.target), (StorageClass::Standard, StorageClass::StandardIa));
+        assert_eq!((proposal.how, proposal.bytes), (Move::Copy, MIB));
+        assert!((proposal.cost.one_off_usd() - 0.00001).abs() < 1e-12);
+        assert!((proposal.cost.monthly_saving_usd - 0.0105 / 1024.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_where_it_belongs_stays_without_a_skip() {
+        let there = LedgerRow { class: Some(StorageClass::StandardIa), size: Some(1), class_since: ago(1), ..row() };
+        assert!(matches!(judge(&there, &guards(), Evidence::default()), Judgement::Stay(_)));
+    }
+
+    #[test]
+    fn each_guard_objects_by_its_name() {
+        use SkipReason::*;
+        use StorageClass::*;
+        let hot = LedgerRow { event_time: ago(2), class: Some(StandardIa), ..row() };
+        let adopted = LedgerRow { count: 0, ..row() };
+        let none = Evidence::default();
+        let ingested = |days| Evidence { last_ok_ingest: ago(days), ..evidence() };
+        let covered = |days| Evidence { covered_since: ago(days), ..evidence() };
+        let cases = [
+            ("no etag", LedgerRow { etag: None, ..row() }, evidence(), Some(NotReconciled)),
+            ("no class", LedgerRow { class: None, ..row() }, evidence(), Some(NotReconciled)),
+            ("no size", LedgerRow { size: None, ..row() }, evidence(), Some(NotReconciled)),
+            ("no last use", LedgerRow { event_time: None, ..row() }, evidence(), Some(NoLastUse)),
+            ("unmanaged", LedgerRow { class: Some(Unmanaged), ..row() }, evidence(), Some(UnmanagedClass)),
+            ("small", LedgerRow { size: Some(131_071), ..row() }, evidence(), Some(UnderMinimumSize)),
+            ("just not small", LedgerRow { size: Some(131_072), ..row() }, evidence(), None),
+            ("small and hot", LedgerRow { size: Some(1), ..hot.clone() }, evidence(), Some(UnderMinimumSize)),
+            ("never ingested", row(), none, Some(NoRecentIngest)),
+            ("ingested long ago", row(), ingested(36), Some(NoRecentIngest)),
+            ("ingested lately", row(), ingested(35), None),
+            ("a promotion needs no ingest", hot.clone(), none, None),
+            ("adopted, logs too short", adopted.clone(), covered(30), Some(LogsTooShort)),
+            (
+                "adopted, logs unknown",
+                adopted.clone(),
+                Evidence { covered_since: None, ..evidence() },
+                Some(LogsTooShort),
+            ),
+            ("adopted, logs cover the step", adopted.clone(), covered(31), None),
+            ("seen in a log, however short they are", row(), covered(1), None),
+            ("left early", LedgerRow { class_since: ago(29), ..hot.clone() }, evidence(), Some(MinimumDuration)),
+            ("left in time", LedgerRow { class_since: ago(30), ..hot.clone() }, evidence(), None),
+            ("since when unknown", LedgerRow { class_since: None, ..hot.clone() }, evidence(), Some(MinimumDuration)),
+            ("no minimum, since when unknown", LedgerRow { class_since: None, ..row() }, evidence(), None),
+            ("archived", LedgerRow { class: Some(Glacier), ..hot }, evidence(), Some(Archived)),
+        ];
+        for (name, row, evidence, expected) in cases {
+            assert_eq!(reason(&row, &guards(), evidence), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_object_written_since_the_logs_begin_is_covered_for_all_its_life() {
+        let young = LedgerRow { count: 0, event_time: ago(100), ..row() };
+        let covered = |days| Evidence { covered_since: ago(days), ..evidence() };
+        assert_eq!(reason(&young, &guards(), covered(100)), None, "GLACIER from day 91, written when the logs began");
+        assert_eq!(reason(&young, &guards(), covered(91)), None);
+        assert_eq!(reason(&young, &guards(), covered(90)), Some(SkipReason::LogsTooShort));
+    }
+
+    #[test]
+    fn guards_can_be_waived() {
+        use StorageClass::*;
+        let waived = Guards {
+            min_object_bytes: 0,
+            minimum_duration: Rule::Waived,
+            saving: Rule::Waived,
+            archived: Archived::Restore,
+            require_recent_ingest: None,
+            ..guards()
+        };
+        for row in [
+            LedgerRow { size: Some(1), ..row() },
+            LedgerRow { count: 0, ..row() },
+            LedgerRow { event_time: ago(1), class: Some(StandardIa), class_since: ago(1), ..row() },
+        ] {
+            assert!(matches!(judge(&row, &waived, Evidence::default()), Judgement::Move(_)), "{row:?}");
+        }
+        let archived = LedgerRow { event_time: ago(1), class: Some(Glacier), ..row() };
+        let Judgement::Move(proposal) = judge(&archived, &waived, Evidence::default()) else { panic!("no move") };
+        assert_eq!(proposal.how, Move::RestoreThenCopy);
+        assert!(proposal.cost.restore_usd > 0.0);
+    }
+
+    #[test]
+    fn a_demotion_must_save_and_a_promotion_need_not() {
+        use StorageClass::*;
+        let any_size = Guards { min_object_bytes: 0, ..guards() };
+        let sized = |bytes, row| LedgerRow { size: Some(bytes), ..row };
+        assert_eq!(reason(&sized(69 * 1024, row()), &any_size, evidence()), Some(SkipReason::NoSaving));
+        assert_eq!(reason(&sized(71 * 1024, row()), &any_size, evidence()), None);
+        let promoted = LedgerRow { event_time: ago(1), class: Some(StandardIa), ..row() };
+        assert_eq!(reason(&promoted, &any_size, evidence()), None);
+
+        let patient = |months| Guards { max_payback_months: Some(months), ..guards() };
+        let small = sized(128 * 1024, row());
+        assert_eq!(reason(&small, &patient(7.0), evidence()), Some(SkipReason::PaybackTooLong));
+        assert_eq!(reason(&small, &patient(8.0), evidence()), None);
+        assert_eq!(reason(&promoted, &patient(0.0), evidence()), None);
+    }
+
+    #[test]
+    fn a_move_that_s3_lacks_is_named() {
+        let steps = serde_json::from_str(r#"[{"class": "GLACIER_IR"}]"#).unwrap();
+        let onezone = LedgerRow { class: Some(StorageClass::OnezoneIa), ..row() };
+        let decision = Recency::new(steps).unwrap().decide(&onezone, now());
+        let prices = us_east_1();
+        let bench = Bench { now: now(), guards: &guards(), evidence: evidence(), prices: &prices };
+        let objections = bench.objections(&onezone, decision.as_ref());
+        assert_eq!(objections.len(), 1);
+        assert_eq!(objections[0].to_string(), "there is no move from ONEZONE_IA to GLACIER_IR");
+    }
+
+    #[test]
+    fn every_objection_is_told_to_who_asks_for_all() {
+        let poor = LedgerRow {
+            size: Some(9),
+            count: 0,
+            class: Some(StorageClass::StandardIa),
+            class_since: ago(3),
+            event_time: ago(95),
+            ..row()
+        };
+        let prices = us_east_1();
+        let bench = Bench { now: now(), guards: &guards(), evidence: Evidence::default(), prices: &prices };
+        let decision = Recency::default().decide(&poor, now());
+        let reasons: Vec<_> = bench.objections(&poor, decision.as_ref()).iter().map(Objection::reason).collect();
+        use SkipReason::*;
+        assert_eq!(reasons, [UnderMinimumSize, NoRecentIngest, LogsTooShort, MinimumDuration]);
+        assert_eq!(
+            bench.objections(&poor, decision.as_ref())[3].to_string(),
+            "3 of the 30 days of STANDARD_IA are served"
+        );
+    }
+
+    #[test]
+    fn a_copy_in_parts_takes_a_request_a_part_and_two_more() {
+        let copies = guards().copies;
+        for (bytes, requests) in [(0, 1), (5 << 30, 1), ((5 << 30) + 1, 13), (10 << 30, 22)] {
+            assert_eq!(copies.requests(bytes), requests, "{bytes}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_objection_names_the_skip_and_without_one_there_is_none(
+            count in 0..2_u64,
+            idle in prop::option::of(0..200_i64),
+            since in prop::option::of(0..200_i64),
+            class in prop::sample::select(StorageClass::MANAGED.to_vec()),
+            bytes in 0..(4 * MIB),
+            ingested in prop::option::of(0..60_i64),
+            covered in prop::option::of(0..200_i64),
+        ) {
+            let row = LedgerRow {
+                count,
+                event_time: idle.and_then(ago),
+                class_since: since.and_then(ago),
+                class: Some(class),
+                size: Some(bytes),
+                ..row()
+            };
+            let evidence = Evidence { last_ok_ingest: ingested.and_then(ago), covered_since: covered.and_then(ago) };
+            let (guards, prices) = (guards(), us_east_1());
+            let bench = Bench { now: now(), guards: &guards, evidence, prices: &prices };
+            let decision = Recency::default().decide(&row, now());
+            let all = bench.objections(&row, decision.as_ref());
+            match bench.judge(&row, decision) {
+                Judgement::Skip { objection, .. } => prop_assert_eq!(all.first(), Some(&objection)),
+                Judgement::Stay(decision) => {
+                    prop_assert!(all.is_empty());
+                    prop_assert_eq!(decision.target, class);
+                }
+                Judgement::Move(proposal) => {
+                    prop_assert!(all.is_empty());
+                    prop_assert!(proposal.decision.target != class && bytes >= 128 * 1024);
+                    prop_assert!(!class.is_demotion_to(proposal.decision.target) || proposal.cost.monthly_saving_usd > 0.0);
+                }
+            }
+        }
+    }
+}
