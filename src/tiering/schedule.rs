@@ -67,6 +67,3 @@ impl From<Schedule> for String {
         schedule.expression
     }
 }
-impl Schedule {
-    pub fn due(&self, _l: Option<chrono::DateTime<chrono::Utc>>, _n: chrono::DateTime<chrono::Utc>, _t: chrono_tz::Tz) -> Option<chrono::DateTime<chrono::Utc>> { None }
-}
