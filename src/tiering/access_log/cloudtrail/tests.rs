@@ -1,0 +1,324 @@
+//! The walk against a plain parser, and the shapes that files have.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::tiering::access::{CountRule, EventIdentity, FileAccesses, PrincipalPattern};
+
+const FIXTURE: &str = include_str!("../../../../tests/fixtures/logs/cloudtrail.json");
+
+fn rules() -> CountingRules {
+    let rule =
+        |event: &str, parameter: Option<&str>| CountRule { event: event.into(), with_parameter: parameter.map(Into::into) };
+    CountingRules {
+        rules: vec![rule("PutObject", None), rule("GetObject", Some("response-content-disposition"))],
+        exclude: vec![PrincipalPattern::own_identity("arn:aws:sts::123456789012:assumed-role/tierd/i-1")],
+        bucket_prefix: "siuu".into(),
+    }
+}
+
+fn parse(text: impl AsRef<[u8]>) -> Parsed {
+    CloudTrailParser::new(rules()).parse(text.as_ref(), 20)
+}
+
+fn put(key: &str) -> String {
+    format!(
+        r#"{{"eventVersion":"1.09","eventTime":"2024-03-31T23:59:59Z","eventSource":"s3.amazonaws.com","eventName":"PutObject","requestParameters":{{"bucketName":"siuu1","key":"{key}"}},"eventID":"{key}"}}"#
+    )
+}
+
+/// (keys counted, records, bad)
+fn check(text: impl AsRef<[u8]>, keys: &[&str], records: u64, bad: u64) {
+    let parsed = parse(text.as_ref());
+    let got: Vec<_> = parsed.accesses.iter().map(|access| access.key.to_owned()).collect();
+    let shown = String::from_utf8_lossy(text.as_ref());
+    assert_eq!((got, parsed.records, parsed.records_bad), (keys.iter().map(|k| k.to_string()).collect(), records, bad), "{shown}");
+}
+
+#[test]
+fn real_records_with_their_full_set_of_fields_are_read() {
+    let parsed = parse(FIXTURE);
+    assert_eq!(parsed.errors, []);
+    let got: Vec<_> = parsed
+        .accesses
+        .iter()
+        .map(|a| (a.bucket.as_str(), a.key, a.time.to_rfc3339(), a.bytes_sent, a.rule))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("siuu42-1700000000", "사진/a+b 100%.jpg", "2024-03-31T23:59:58+00:00".to_owned(), 0, 0),
+            ("siuu42-1700000000", "report.pdf", "2024-03-31T23:59:59+00:00".to_owned(), 52_481, 1),
+        ]
+    );
+    let ids: Vec<_> = parsed.accesses.iter().map(|a| a.identity).collect();
+    let shared = EventIdentity::of_event_id("5b1d2a0e-3c8b-4d67-9c15-2f3e4d5c6b7a");
+    assert_eq!(ids[1], Some(shared));
+    assert_eq!(parsed.records, 8);
+}
+
+#[test]
+fn files_of_all_shapes_are_read() {
+    let (a, b) = (put("a"), put("b"));
+    check(format!(r#"{{"Records":[{a},{b}]}}"#), &["a", "b"], 2, 0);
+    check(format!("\u{feff}  {{ \"Records\" : [ {a} ,\n {b} ] }} \n\n"), &["a", "b"], 2, 0);
+    check(format!(r#"{{"version":1,"x":[1,"]"],"Records":[{a}],"more":{{"Records":[{b}]}}}}"#), &["a"], 1, 0);
+    check(format!("[{a},{b}]"), &["a", "b"], 2, 0);
+    check(format!("{a}\n{b}\n"), &["a", "b"], 2, 0);
+    check(format!("{{\"Records\":[{a}]}}\n{{\"Records\":[{b}]}}"), &["a", "b"], 2, 0);
+    for empty in ["", " \n", "\u{feff}", "[]", "{\"Records\":[]}", "{\"Records\":null}"] {
+        check(empty, &[], 0, 0);
+    }
+    check("{}", &[], 1, 0);
+}
+
+#[test]
+fn one_bad_record_does_not_cost_the_others() {
+    let (a, b) = (put("a"), put("b"));
+    let among = |bad: &str| format!(r#"{{"Records":[{a},{bad},{b}]}}"#);
+    for bad in ["null", "42", "-1.5e3", "\"a string\"", "true", "[]", "[1,[2,\"]\"]]", "oops", "{\"eventName\":\"PutObject\",}", "{\"eventName\" \"PutObject\"}"] {
+        check(among(bad), &["a", "b"], 3, 1);
+    }
+    let half = &a[..a.len() / 2];
+    check(among(half), &["a", "b"], 3, 1);
+    check(among("{\"eventName\":\"PutObject"), &["a", "b"], 3, 1);
+    check(format!("{a}\nnot a record\n{b}"), &["a", "b"], 3, 1);
+    check(format!("{a}\n{half}\n{b}"), &["a", "b"], 3, 1);
+    check(format!("{a}\n{{\"eventName\":\"PutObject\n{b}"), &["a", "b"], 3, 1);
+    check(among(&a.replace("2024-03-31T23:59:59Z", "yesterday")), &["a", "b"], 3, 1);
+    check(among(&a.replace("eventTime", "x")), &["a", "b"], 3, 1);
+    check(among(&put(r"\ud800")), &["a", "b"], 3, 1);
+    check(among(&put(&"k".repeat(1025))), &["a", "b"], 3, 1);
+    check(among(&a.replace(r#""key":"a""#, r#""key":7"#)), &["a", "b"], 3, 1);
+    check([among(&a).as_bytes(), b"\xff\xfe"].concat(), &["a", "a", "b"], 4, 1);
+}
+
+#[test]
+fn a_file_that_ends_early_counts_what_it_has_and_one_bad_record() {
+    let whole = format!(r#"{{"Records":[{},{}]}}"#, put("a"), put("b"));
+    let first_end = whole.find("},{").unwrap() + 1;
+    for end in 12..whole.len() {
+        let keys: &[&str] = if end >= whole.len() - 2 { &["a", "b"] } else if end >= first_end { &["a"] } else { &[] };
+        let parsed = parse(&whole[..end]);
+        let got: Vec<_> = parsed.accesses.iter().map(|access| access.key).collect();
+        assert_eq!((&got[..], parsed.records_bad), (keys, 1), "{}", &whole[..end]);
+        assert_eq!(parsed.errors[0].reason, Reason::EndsEarly);
+    }
+}
+
+#[test]
+fn positions_are_those_of_the_records() {
+    let text = format!(r#"{{"Records":[{},null,{}"#, put("a"), &put("b")[..50]);
+    let at: Vec<_> = parse(&text).errors.iter().map(|error| (error.record, error.offset as usize)).collect();
+    let null = text.find("null").unwrap();
+    assert_eq!(at, [(2, null), (3, null + 5)]);
+    let many = parse(format!("[{}]", vec!["null"; 50].join(",")));
+    assert_eq!((many.records, many.records_bad, many.errors.len()), (50, 50, 20));
+}
+
+#[test]
+fn odd_shapes_are_normal() {
+    let a = put("a");
+    let parameters = r#"{"bucketName":"siuu1","key":"a"}"#;
+    for odd in ["null", "\"text\"", "[1]", "7", "{}", r#"{"bucketName":"siuu1"}"#, r#"{"bucketName":"siuu1","key":null}"#, r#"{"bucketName":"siuu1","key":""}"#] {
+        check(format!("[{}]", a.replace(parameters, odd)), &[], 1, 0);
+    }
+    check(format!("[{}]", a.replace("s3.amazonaws", "mediastore.amazonaws")), &[], 1, 0);
+    check(format!("[{}]", a.replace("{\"eventV", "{\"errorCode\":\"AccessDenied\",\"eventV")), &[], 1, 0);
+    check(format!("[{}]", a.replace("{\"eventV", "{\"errorCode\":null,\"eventV")), &["a"], 1, 0);
+    check(format!("[{}]", a.replace("siuu1", "other")), &[], 1, 0);
+    check(format!("[{}]", a.replace("PutObject", r"\u0050utObject")), &["a"], 1, 0);
+    check(format!("[{}]", put(r"\u00e9\ud83d\ude00\n\/")), &["é😀\n/"], 1, 0);
+    check(format!("[{}]", a.replace("{\"eventV", "{\"eventName\":\"X\",\"eventV")), &["a"], 1, 0);
+    check(format!("[{}]", a.replace(",\"eventID\"", ",\"eventName\":\"X\",\"eventID\"")), &[], 1, 0);
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    check(format!("[{}]", a.replace("{\"eventV", &format!("{{\"deep\":{deep},\"eventV"))), &["a"], 1, 0);
+    check(format!("[{deep}]"), &[], 1, 1);
+    let nest = format!("{}{}", r#"{"a":"#.repeat(200_000), "}".repeat(200_000));
+    check(nest, &[], 1, 0);
+}
+
+#[test]
+fn the_session_and_its_role_are_excluded() {
+    let with = |identity: &str| format!("[{}]", put("a").replace("{\"eventV", &format!("{{\"userIdentity\":{identity},\"eventV")));
+    check(with(r#"{"arn":"arn:aws:sts::123456789012:assumed-role/tierd/i-2"}"#), &[], 1, 0);
+    check(with(r#"{"sessionContext":{"sessionIssuer":{"arn":"arn:aws:iam::123456789012:role/x/tierd"}}}"#), &[], 1, 0);
+    check(with(r#"{"arn":"arn:aws:iam::123456789012:user/web"}"#), &["a"], 1, 0);
+    check(with(r#""none""#), &["a"], 1, 0);
+}
+
+#[test]
+fn broken_records_without_end_do_not_take_forever() {
+    let text = "{\"eventVersion\":\"".repeat(200_000);
+    assert!(parse(text).records_bad > 0);
+}
+
+/// What a reader would write who has never heard of speed.
+fn plain(rules: &CountingRules, records: &[Value]) -> (FileAccesses, u64) {
+    let mut accesses = FileAccesses::default();
+    let mut bad = 0;
+    for record in records {
+        if !record.is_object() {
+            bad += 1;
+            continue;
+        }
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let request = &record["requestParameters"];
+        let Some(event) = text(&record["eventName"]) else { continue };
+        let rule = rules.rules.iter().position(|rule| {
+            rule.event == event && rule.with_parameter.as_ref().is_none_or(|name| !request[name.as_str()].is_null())
+        });
+        let Some(rule) = rule else { continue };
+        let caller = &record["userIdentity"];
+        let arns = [&caller["arn"], &caller["sessionContext"]["sessionIssuer"]["arn"]];
+        if !record["errorCode"].is_null()
+            || text(&record["eventSource"]).is_some_and(|source| source != "s3.amazonaws.com")
+            || request["bucketName"].is_null()
+            || request["key"].is_null()
+        {
+            continue;
+        }
+        let Some(bucket) = text(&request["bucketName"]) else {
+            bad += 1;
+            continue;
+        };
+        if !bucket.starts_with(&rules.bucket_prefix)
+            || arns.into_iter().filter_map(text).any(|arn| rules.excludes(&arn))
+            || request["key"] == ""
+        {
+            continue;
+        }
+        let time = text(&record["eventTime"]).and_then(|time| chrono::DateTime::parse_from_rfc3339(&time).ok());
+        let (Some(key), Some(time)) = (text(&request["key"]), time) else {
+            bad += 1;
+            continue;
+        };
+        let id = [&record["sharedEventID"], &record["eventID"]]
+            .into_iter()
+            .filter_map(text)
+            .find(|id| !id.is_empty())
+            .map(|id| EventIdentity::of_event_id(&id));
+        let bytes = record["additionalEventData"]["bytesTransferredOut"].as_f64().unwrap_or(0.0) as u64;
+        let time = chrono::DateTime::from_timestamp(time.timestamp(), 0).unwrap();
+        if accesses.push(&bucket, &key, time, id, bytes, rule).is_err() {
+            bad += 1;
+        }
+    }
+    (accesses, bad)
+}
+
+fn value_of(choices: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    prop_oneof![8 => prop::sample::select(choices).prop_map(|text| serde_json::from_str(text).unwrap()), 1 => any_value()]
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let words = r#"(PutObject|GetObject|siuu1|Records|[{}\[\]",:\\]|[a-zé\n]){0,4}"#;
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        (-1e9..1e9).prop_map(Value::from),
+        words.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(words, inner, 0..3)
+                .prop_map(|map: BTreeMap<String, Value>| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn any_record() -> impl Strategy<Value = Value> {
+    let members = (
+        value_of(&[r#""2024-01-01T00:00:00Z""#, r#""2024-01-01T09:00:00.5+09:00""#, r#""never""#]),
+        value_of(&[r#""PutObject""#, r#""GetObject""#, r#""GetObject""#, r#""ListObjects""#]),
+        value_of(&["null", "null", "null", r#""AccessDenied""#]),
+        value_of(&[r#""s3.amazonaws.com""#, r#""ec2.amazonaws.com""#]),
+        value_of(&[r#""siuu1""#, r#""siuu-2""#, r#""other""#, r#""siuu no""#]),
+        value_of(&[r#""a""#, r#""b/\"}{c""#, r#""사진\\""#, r#""""#]),
+        value_of(&["null", r#""attachment""#, r#"["a"]"#]),
+        value_of(&[r#""e1""#, r#""b5b9b4c7-aa70-4a5c-8ed8-4ab3c1df7e4f""#, "null"]),
+        value_of(&["7", "7.5", "-1", "null"]),
+        value_of(&[r#""arn:aws:iam::1:user/a""#, r#""arn:aws:sts::123456789012:assumed-role/tierd/x""#]),
+        any_value(),
+    );
+    members.prop_map(|(time, name, error, source, bucket, key, disposition, id, bytes, arn, extra)| {
+        let mut record = json!({
+            "eventVersion": "1.09",
+            "eventTime": time, "eventName": name, "eventSource": source, "extra": extra,
+            "requestParameters": {"bucketName": bucket, "key": key, "response-content-disposition": disposition},
+            "userIdentity": {"arn": arn}, "eventID": id, "additionalEventData": {"bytesTransferredOut": bytes},
+        });
+        if !error.is_null() {
+            record["errorCode"] = error;
+        }
+        record
+    })
+}
+
+/// Writes some letters of strings as `\u` escapes, which means the same.
+fn escape_some(text: &str, every: usize) -> String {
+    let mut out = String::new();
+    let (mut in_string, mut escaped, mut n) = (false, false, 0);
+    for c in text.chars() {
+        let plain = in_string && !escaped && c.is_ascii_alphabetic();
+        n += usize::from(plain);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        if plain && n % every == 0 { out.push_str(&format!("\\u{:04x}", c as u32)) } else { out.push(c) }
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn skipping_never_changes_the_answer(
+        records in prop::collection::vec(prop_oneof![9 => any_record(), 1 => any_value()], 0..8),
+        pretty in any::<bool>(),
+        escapes in prop::option::of(1_usize..40),
+        rule_set in 0..4,
+    ) {
+        let mut rules = rules();
+        match rule_set {
+            1 => rules.rules.clear(),
+            2 => rules.rules.push(CountRule { event: "Get\"/Object".into(), with_parameter: None }),
+            3 => rules.bucket_prefix.clear(),
+            _ => {}
+        }
+        let document = Value::from(records.clone());
+        let text = if pretty { serde_json::to_string_pretty(&document) } else { serde_json::to_string(&document) }.unwrap();
+        let text = escapes.map_or(text.clone(), |every| escape_some(&text, every));
+        let (accesses, bad) = plain(&rules, &records);
+        let parser = CloudTrailParser::new(rules);
+        for whole in [text.clone(), format!("{{\"Records\":{text}}}")] {
+            let parsed = parser.parse(whole.as_bytes(), 20);
+            prop_assert_eq!((parsed.records, parsed.records_bad), (records.len() as u64, bad), "{}", whole);
+            prop_assert_eq!(&parsed.accesses, &accesses, "{}", whole);
+        }
+    }
+
+    #[test]
+    fn nothing_makes_it_panic(
+        records in prop::collection::vec(any_record(), 0..4),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let mut text = serde_json::to_vec(&json!({"Records": records})).unwrap();
+        for (at, byte) in damage {
+            let at = at.index(text.len());
+            text[at] = byte;
+        }
+        let parsed = parse(&text);
+        prop_assert!(parsed.records_bad <= parsed.records);
+        prop_assert!(parsed.accesses.len() as u64 <= parsed.records);
+    }
+}
