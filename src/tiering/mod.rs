@@ -3,3 +3,4 @@ pub mod bucket_name;
 pub mod object;
 pub mod shards;
 pub mod storage_class;
+pub mod user_event;
