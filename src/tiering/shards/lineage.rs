@@ -315,7 +315,7 @@ impl Lineage {
         match cause {
             GapCause::ShardVanished => {
                 known.loss = Loss::Accepted;
-                Vec::new()
+                self.to_save(self.descendants(shard))
             }
             GapCause::RecordsTrimmed => {
                 known.loss = Loss::None;
@@ -324,10 +324,9 @@ impl Lineage {
             }
             GapCause::ParentMissed => {
                 known.loss = Loss::None;
-                let line = self.shards.iter().filter(|(id, known)| {
-                    *id == shard || self.ancestors(id, known).line.iter().any(|(ancestor, _)| *ancestor == shard)
-                });
-                self.to_save(line.map(|(id, _)| id.clone()).collect())
+                let mut line = self.descendants(shard);
+                line.push(shard.clone());
+                self.to_save(line)
             }
         }
     }
@@ -445,7 +444,7 @@ impl Lineage {
         for id in new {
             let Some(known) = self.shards.get(&id) else { continue };
             let ancestors = self.ancestors(&id, known);
-            let missed = |known: &Known| known.loss == Loss::Pending(GapCause::ParentMissed);
+            let missed = |known: &Known| matches!(known.loss, Loss::Pending(_)) && !known.begun;
             if !missed(known) && !ancestors.line.iter().any(|(_, known)| missed(known)) {
                 by_depth.push((ancestors.line.len(), id));
             }
@@ -484,6 +483,11 @@ impl Lineage {
             parent = ancestor.parent.as_ref();
         }
         Ancestors { line, end: LineEnd::Root }
+    }
+
+    fn descendants(&self, shard: &ShardId) -> Vec<ShardId> {
+        let below = |id: &ShardId, known| self.ancestors(id, known).line.iter().any(|(ancestor, _)| *ancestor == shard);
+        self.shards.iter().filter(|(id, known)| below(id, known)).map(|(id, _)| id.clone()).collect()
     }
 
     fn parents(&self) -> BTreeSet<&ShardId> {
@@ -628,7 +632,7 @@ mod tests {
         let gap = Gap { shard: id("a"), last_sequence: Some(seq(7)), cause: GapCause::ShardVanished };
         assert_eq!(lineage.apply_listing(listing(&[("b", "a")])).gaps, [gap]);
         assert_eq!(readable(&lineage), [""; 0]);
-        assert_eq!(lineage.acknowledge(&id("a")), []);
+        assert_eq!(lineage.acknowledge(&id("a")), [saved("b", "a", Position::TrimHorizon)]);
         assert_eq!((lineage.gaps(), readable(&lineage)), (vec![], vec!["b".to_owned()]));
         assert_eq!(lineage.forgettable(), [], "its child has not begun");
         lineage.begin(&id("b")).unwrap();
