@@ -5,3 +5,4 @@ pub mod ledger_row;
 pub mod object;
 pub mod schedule;
 pub mod storage_class;
+pub mod user_event;

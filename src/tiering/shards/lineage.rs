@@ -70,7 +70,7 @@ pub enum GapCause {
 /// What a listing brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovery {
-    /// New shards, to be saved at once.
+    /// New shards, to be saved at once and in this order.
     pub discovered: Vec<Checkpoint>,
     /// All gaps that are not acknowledged, old ones too.
     pub gaps: Vec<Gap>,
@@ -122,7 +122,9 @@ enum Presence {
     /// Learnt from its parent. The next complete listing may have begun earlier and not know it yet, so it is excused once.
     AsChild,
     Excused,
-    /// Not in the last complete listing, or none came yet.
+    /// Known from a checkpoint; no complete listing came yet.
+    Remembered,
+    /// Not in the last complete listing.
     Missing,
 }
 
@@ -164,7 +166,7 @@ impl Lineage {
                 let known = Known {
                     parent: parent.filter(|parent| *parent != shard),
                     ending: None,
-                    presence: Presence::Missing,
+                    presence: Presence::Remembered,
                     position,
                     reader: Reader::Idle,
                     loss: Loss::None,
@@ -183,6 +185,7 @@ impl Lineage {
         for known in self.shards.values_mut() {
             known.presence = match known.presence {
                 Presence::AsChild => Presence::Excused,
+                Presence::Remembered => Presence::Remembered,
                 Presence::Listed | Presence::Excused | Presence::Missing => Presence::Missing,
             };
         }
@@ -203,6 +206,7 @@ impl Lineage {
                 }
             }
         }
+        self.settle_remembered();
         for known in self.shards.values_mut() {
             judge(known);
         }
@@ -210,11 +214,11 @@ impl Lineage {
         if !self.shards.is_empty() {
             self.past = Past::Some;
         }
-        Discovery { discovered: self.unspoilt(new), gaps: self.gaps() }
+        Discovery { discovered: self.to_save(new), gaps: self.gaps() }
     }
 
     /// Takes the children of one shard (DescribeStream with `CHILD_SHARDS`) and returns those that are new, to be saved at
-    /// once. Shards with another parent are left out: a server that does not know the filter answers with all shards. So are
+    /// once and in this order. Shards with another parent are left out: a server that does not know the filter answers with all shards. So are
     /// the children of a shard that is not known; the next listing judges those.
     pub fn apply_children(&mut self, parent: &ShardId, children: Vec<Shard>) -> Vec<Checkpoint> {
         if !self.shards.contains_key(parent) {
@@ -227,7 +231,7 @@ impl Lineage {
                 new.push(id);
             }
         }
-        self.unspoilt(new)
+        self.to_save(new)
     }
 
     /// The shards to begin now, older ids first: listed, not finished, nobody reads them, everything before them is finished or
@@ -237,23 +241,17 @@ impl Lineage {
             return Vec::new();
         }
         let parents = self.parents();
-        self.shards
-            .iter()
-            .filter(|(id, known)| self.is_readable(id, known))
-            .map(|(id, known)| ShardStart {
-                shard: id.clone(),
-                from: match &known.position {
-                    Position::After(sequence) => StartAt::After(sequence.clone()),
-                    Position::TrimHorizon | Position::Ended => StartAt::TrimHorizon,
-                },
-                end: end_of(id, known, &parents),
-            })
-            .collect()
+        let readable = self.shards.iter().filter(|(id, known)| self.is_readable(id, known));
+        readable.map(|(id, known)| start_of(id, known, &parents)).collect()
     }
 
     /// Gives a shard to a reader. None if it is not readable (any more). Save [`Lineage::checkpoint`] before reading.
     pub fn begin(&mut self, shard: &ShardId) -> Option<ShardStart> {
-        let start = self.readable().into_iter().find(|start| start.shard == *shard)?;
+        let known = self.shards.get(shard)?;
+        if self.listed == Listed::Never || !self.is_readable(shard, known) {
+            return None;
+        }
+        let start = start_of(shard, known, &self.parents());
         let known = self.shards.get_mut(shard)?;
         known.reader = Reader::Reading;
         known.begun = true;
@@ -309,21 +307,28 @@ impl Lineage {
         self.shards.iter().filter_map(|(id, known)| gap_of(id, known)).collect()
     }
 
-    /// The gap in this shard has been recorded durably and the users table was swept. Returns the checkpoint to save, if it
-    /// changed. Does nothing where there is no gap.
-    pub fn acknowledge(&mut self, shard: &ShardId) -> Option<Checkpoint> {
-        let known = self.shards.get_mut(shard)?;
-        match known.loss {
-            Loss::Pending(GapCause::ShardVanished) => {
+    /// The gap in this shard has been recorded durably and the users table was swept. Returns the checkpoints to save, in this
+    /// order. Does nothing where there is no gap.
+    pub fn acknowledge(&mut self, shard: &ShardId) -> Vec<Checkpoint> {
+        let Some(known) = self.shards.get_mut(shard) else { return Vec::new() };
+        let Loss::Pending(cause) = known.loss else { return Vec::new() };
+        match cause {
+            GapCause::ShardVanished => {
                 known.loss = Loss::Accepted;
-                return None;
+                self.to_save(self.descendants(shard))
             }
-            Loss::Pending(GapCause::ParentMissed) => {}
-            Loss::Pending(GapCause::RecordsTrimmed) => known.position = Position::TrimHorizon,
-            Loss::None | Loss::Accepted => return None,
+            GapCause::RecordsTrimmed => {
+                known.loss = Loss::None;
+                known.position = Position::TrimHorizon;
+                self.checkpoint(shard).into_iter().collect()
+            }
+            GapCause::ParentMissed => {
+                known.loss = Loss::None;
+                let mut line = self.descendants(shard);
+                line.push(shard.clone());
+                self.to_save(line)
+            }
         }
-        known.loss = Loss::None;
-        self.checkpoint(shard)
     }
 
     /// What to save of a shard now; None if it is not known.
@@ -353,14 +358,18 @@ impl Lineage {
     /// The checkpoints that may be deleted now. Delete one, then [`Lineage::forget`] it; its children's turn comes later.
     ///
     /// A shard can be forgotten when it is finished (or its loss acknowledged), has gone from a complete listing, its
-    /// own parent is forgotten, and all its children have begun. One without children goes too (they came and went; the line
+    /// own parent is forgotten, and all its children have begun (or are accepted losses). One without children goes too (they came and went; the line
     /// goes on at an orphan), but only while a listed shard is remembered: no checkpoint at all would look like a first start.
     pub fn forgettable(&self) -> Vec<ShardId> {
         if self.listed == Listed::Never {
             return Vec::new();
         }
-        let waiting: BTreeSet<_> =
-            self.shards.values().filter(|known| !known.begun).filter_map(|known| known.parent.as_ref()).collect();
+        let waiting: BTreeSet<_> = self
+            .shards
+            .values()
+            .filter(|known| !known.begun && !known.is_passed())
+            .filter_map(|known| known.parent.as_ref())
+            .collect();
         let parents = self.parents();
         let anchored = self.shards.values().any(|known| known.begun && known.presence == Presence::Listed);
         self.shards
@@ -378,6 +387,22 @@ impl Lineage {
     pub fn forget(&mut self, shard: &ShardId) {
         if self.forgettable().contains(shard) {
             self.shards.remove(shard);
+        }
+    }
+
+    /// Says of what came from checkpoints and is not in the first listing that it has gone. But a stream is trimmed oldest
+    /// first: a shard whose parent is listed has only not come yet (it was learnt from its parent before the process
+    /// stopped), and is excused once.
+    fn settle_remembered(&mut self) {
+        let listed: BTreeSet<_> = self
+            .shards
+            .iter()
+            .filter(|(_, known)| known.presence == Presence::Listed)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for known in self.shards.values_mut().filter(|known| known.presence == Presence::Remembered) {
+            let parent_listed = known.parent.as_ref().is_some_and(|parent| listed.contains(parent));
+            known.presence = if parent_listed { Presence::Excused } else { Presence::Missing };
         }
     }
 
@@ -412,11 +437,20 @@ impl Lineage {
         Merged::New
     }
 
-    /// Checkpoints of new shards. Those with a gap are saved when it is acknowledged: a checkpoint earlier would hide the
-    /// gap from the next start.
-    fn unspoilt(&self, new: Vec<ShardId>) -> Vec<Checkpoint> {
-        let sound = |id: &ShardId| self.shards.get(id).is_some_and(|known| known.loss == Loss::None);
-        new.iter().filter(|id| sound(id)).filter_map(|id| self.checkpoint(id)).collect()
+    /// Checkpoints of new shards, parents first: were a child saved and not its parent, the parent could go unmissed. For the
+    /// same reason those in or under a shard with a gap are left out until the gap is acknowledged.
+    fn to_save(&self, new: Vec<ShardId>) -> Vec<Checkpoint> {
+        let mut by_depth = Vec::new();
+        for id in new {
+            let Some(known) = self.shards.get(&id) else { continue };
+            let ancestors = self.ancestors(&id, known);
+            let missed = |known: &Known| matches!(known.loss, Loss::Pending(_)) && !known.begun;
+            if !missed(known) && !ancestors.line.iter().any(|(_, known)| missed(known)) {
+                by_depth.push((ancestors.line.len(), id));
+            }
+        }
+        by_depth.sort();
+        by_depth.iter().filter_map(|(_, id)| self.checkpoint(id)).collect()
     }
 
     fn is_readable(&self, id: &ShardId, known: &Known) -> bool {
@@ -428,21 +462,32 @@ impl Lineage {
     }
 
     fn is_root_or_after_its_parents(&self, id: &ShardId, known: &Known) -> bool {
+        let ancestors = self.ancestors(id, known);
+        // No stream has a shard that is its own ancestor. Waiting for oneself would be for ever, so don't.
+        ancestors.end == LineEnd::Itself || ancestors.line.iter().all(|(_, ancestor)| ancestor.is_passed())
+    }
+
+    /// The known shards before one, the nearest first.
+    fn ancestors<'a>(&'a self, id: &ShardId, known: &'a Known) -> Ancestors<'a> {
+        let mut line = Vec::new();
         let mut visited = BTreeSet::new();
-        let mut all_passed = true;
         let mut parent = known.parent.as_ref();
         while let Some((parent_id, ancestor)) = parent.and_then(|parent| self.shards.get_key_value(parent)) {
             if parent_id == id {
-                // No stream has a shard that is its own ancestor. Waiting for oneself would be for ever, so don't.
-                return true;
+                return Ancestors { line, end: LineEnd::Itself };
             }
             if !visited.insert(parent_id) {
                 break;
             }
-            all_passed &= ancestor.is_passed();
+            line.push((parent_id, ancestor));
             parent = ancestor.parent.as_ref();
         }
-        all_passed
+        Ancestors { line, end: LineEnd::Root }
+    }
+
+    fn descendants(&self, shard: &ShardId) -> Vec<ShardId> {
+        let below = |id: &ShardId, known| self.ancestors(id, known).line.iter().any(|(ancestor, _)| *ancestor == shard);
+        self.shards.iter().filter(|(id, known)| below(id, known)).map(|(id, _)| id.clone()).collect()
     }
 
     fn parents(&self) -> BTreeSet<&ShardId> {
@@ -455,6 +500,18 @@ impl Lineage {
             .filter(|known| known.reader == Reader::Reading)
             .ok_or_else(|| NotReading(shard.clone()))
     }
+}
+
+struct Ancestors<'a> {
+    line: Vec<(&'a ShardId, &'a Known)>,
+    end: LineEnd,
+}
+
+/// Where the way up from a shard ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineEnd {
+    Root,
+    Itself,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -486,6 +543,133 @@ fn gap_of(id: &ShardId, known: &Known) -> Option<Gap> {
     }
 }
 
+fn start_of(id: &ShardId, known: &Known, parents: &BTreeSet<&ShardId>) -> ShardStart {
+    let from = match &known.position {
+        Position::After(sequence) => StartAt::After(sequence.clone()),
+        Position::TrimHorizon | Position::Ended => StartAt::TrimHorizon,
+    };
+    ShardStart { shard: id.clone(), from, end: end_of(id, known, parents) }
+}
+
 fn end_of(id: &ShardId, known: &Known, parents: &BTreeSet<&ShardId>) -> ShardEnd {
     if known.ending.is_some() || parents.contains(id) { ShardEnd::Closed } else { ShardEnd::Open }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::listing::{ListingPages, Paging};
+    use super::*;
+
+    fn id(name: &str) -> ShardId {
+        ShardId::new(name).unwrap()
+    }
+
+    fn shard(name: &str, parent: &str) -> Shard {
+        Shard { id: id(name), parent: (!parent.is_empty()).then(|| id(parent)), ending: None }
+    }
+
+    fn listing(shards: &[(&str, &str)]) -> FullListing {
+        let page = shards.iter().map(|(name, parent)| shard(name, parent)).collect();
+        match ListingPages::default().add(page, None) {
+            Paging::Complete(listing) => listing,
+            Paging::More { .. } => unreachable!("it has one page"),
+        }
+    }
+
+    fn listed(shards: &[(&str, &str)]) -> Lineage {
+        let mut lineage = Lineage::new([]);
+        assert_eq!(lineage.apply_listing(listing(shards)).gaps, []);
+        lineage
+    }
+
+    fn readable(lineage: &Lineage) -> Vec<String> {
+        lineage.readable().into_iter().map(|start| start.shard.into()).collect()
+    }
+
+    fn seq(n: u32) -> SequenceNumber {
+        SequenceNumber::new(n.to_string()).unwrap()
+    }
+
+    fn saved(name: &str, parent: &str, position: Position) -> Checkpoint {
+        Checkpoint { shard: id(name), parent: (!parent.is_empty()).then(|| id(parent)), position }
+    }
+
+    #[test]
+    fn the_shards_to_begin_with_are_those_without_a_parent_in_the_listing() {
+        for (shards, expected) in [
+            (&[("a", ""), ("b", "a")][..], &["a"][..]),
+            (&[("b", "gone"), ("c", "b")], &["b"]),
+            (&[("b", "a"), ("c", "a")], &["b", "c"]),
+            (&[("a", "a")], &["a"]),
+            (&[("a", "b"), ("b", "a"), ("c", "b")], &["a", "b"]),
+        ] {
+            assert_eq!(readable(&listed(shards)), expected, "{shards:?}");
+        }
+        assert_eq!(readable(&Lineage::new([saved("a", "", Position::TrimHorizon)])), [""; 0], "nothing was listed yet");
+    }
+
+    #[test]
+    fn children_follow_their_parents_end_and_close_it() {
+        let mut lineage = listed(&[("a", "")]);
+        assert_eq!(lineage.begin(&id("a")).unwrap().end, ShardEnd::Open);
+        assert_eq!(lineage.begin(&id("a")), None, "one reader a shard");
+        lineage.finish(&id("a")).unwrap();
+        assert_eq!(lineage.childless(), [id("a")]);
+        // The filter is unknown to this server: it sends a shard of another line too.
+        let new = lineage.apply_children(&id("a"), vec![shard("b", "a"), shard("y", "x"), shard("a", "")]);
+        assert_eq!(new, [saved("b", "a", Position::TrimHorizon)]);
+        assert_eq!((lineage.end(&id("a")), lineage.end(&id("b"))), (ShardEnd::Closed, ShardEnd::Open));
+        assert_eq!(readable(&lineage), ["b"]);
+        assert_eq!(lineage.finish(&id("a")), Err(NotReading(id("a"))));
+        // The next listing began before the child was there; the one after it did not.
+        assert_eq!(lineage.apply_listing(listing(&[("a", "")])).gaps, []);
+        assert_eq!(lineage.apply_listing(listing(&[("a", "")])).gaps.len(), 1);
+    }
+
+    #[test]
+    fn an_unfinished_shard_that_has_gone_is_a_gap_and_its_children_wait_for_it() {
+        let mut lineage = Lineage::new([saved("a", "", Position::After(seq(7)))]);
+        let gap = Gap { shard: id("a"), last_sequence: Some(seq(7)), cause: GapCause::ShardVanished };
+        assert_eq!(lineage.apply_listing(listing(&[("b", "a")])).gaps, [gap]);
+        assert_eq!(readable(&lineage), [""; 0]);
+        assert_eq!(lineage.acknowledge(&id("a")), [saved("b", "a", Position::TrimHorizon)]);
+        assert_eq!((lineage.gaps(), readable(&lineage)), (vec![], vec!["b".to_owned()]));
+        assert_eq!(lineage.forgettable(), [], "its child has not begun");
+        lineage.begin(&id("b")).unwrap();
+        assert_eq!(lineage.forgettable(), [id("a")]);
+    }
+
+    #[test]
+    fn a_new_shard_under_a_parent_that_nobody_saw_is_a_gap_except_at_the_first_start() {
+        assert_eq!(readable(&listed(&[("c", "b"), ("d", "c")])), ["c"]);
+        let mut lineage = Lineage::new([saved("a", "", Position::Ended)]);
+        let Discovery { discovered, gaps } = lineage.apply_listing(listing(&[("c", "b"), ("d", "c")]));
+        assert_eq!(gaps, [Gap { shard: id("c"), last_sequence: None, cause: GapCause::ParentMissed }]);
+        assert_eq!(discovered, [], "saved now, they would hide the gap from the next start");
+        let to_save = [saved("c", "b", Position::TrimHorizon), saved("d", "c", Position::TrimHorizon)];
+        assert_eq!(lineage.acknowledge(&id("c")), to_save);
+        assert_eq!(readable(&lineage), ["c"]);
+    }
+
+    #[test]
+    fn a_trimmed_shard_goes_on_at_its_horizon_once_the_gap_is_acknowledged() {
+        let mut lineage = listed(&[("a", "")]);
+        lineage.begin(&id("a")).unwrap();
+        lineage.progress(&id("a"), seq(10)).unwrap();
+        lineage.progress(&id("a"), seq(9)).unwrap();
+        let gap = Gap { shard: id("a"), last_sequence: Some(seq(10)), cause: GapCause::RecordsTrimmed };
+        assert_eq!(lineage.trimmed(&id("a")), Ok(gap));
+        assert_eq!(readable(&lineage), [""; 0]);
+        assert_eq!(lineage.acknowledge(&id("a")), [saved("a", "", Position::TrimHorizon)]);
+        assert_eq!(lineage.begin(&id("a")).unwrap().from, StartAt::TrimHorizon);
+    }
+
+    #[test]
+    fn a_finished_shard_is_remembered_while_it_is_listed() {
+        let mut lineage = Lineage::new([saved("a", "", Position::Ended), saved("b", "a", Position::TrimHorizon)]);
+        lineage.apply_listing(listing(&[("a", ""), ("b", "a")]));
+        assert_eq!((readable(&lineage), lineage.forgettable()), (vec!["b".to_owned()], vec![]));
+        assert_eq!(lineage.apply_listing(listing(&[("b", "a")])).gaps, []);
+        assert_eq!(lineage.forgettable(), [id("a")]);
+    }
 }
