@@ -36,7 +36,8 @@ impl App {
         let settings = app.settings.clone();
         let mut parts = Supervisor::new(stop.clone());
 
-        app.spawn_parts(&mut parts);
+        app.spawn_provision(&mut parts);
+        app.spawn_restore(&mut parts);
 
         let runner: Runner = {
             let app = app.clone();

@@ -2,8 +2,12 @@
 //! all until it is told to stop.
 
 mod daemon;
+mod ingesting;
 mod job_runs;
-mod parts;
+mod moving;
+mod provisioning;
+mod restoring;
+mod sweep;
 
 use std::sync::Arc;
 

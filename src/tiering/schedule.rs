@@ -67,3 +67,15 @@ impl From<Schedule> for String {
         schedule.expression
     }
 }
+
+impl Schedule {
+    /// The latest slot after `last`, up to and with `now`.
+    pub fn due(
+        &self,
+        _last: Option<chrono::DateTime<chrono::Utc>>,
+        _now: chrono::DateTime<chrono::Utc>,
+        _timezone: chrono_tz::Tz,
+    ) -> Option<chrono::DateTime<chrono::Utc>> {
+        None
+    }
+}
