@@ -36,6 +36,21 @@ pub struct Settings {
     pub shutdown: Shutdown,
 }
 
+impl Settings {
+    /// Every schedule that is in force, with its key and its time zone: those of disabled parts are not.
+    pub fn schedules(&self) -> Vec<(&'static str, &Schedule, Tz)> {
+        let Self { provision, ingest, reconcile, transition, restore, .. } = self;
+        let all = [
+            ("provision.sweep_schedule", provision.enabled.then_some(&provision.sweep_schedule), provision.timezone),
+            ("ingest.schedule", ingest.enabled.then_some(&ingest.schedule), ingest.timezone),
+            ("reconcile.schedule", reconcile.schedule.as_ref(), reconcile.timezone),
+            ("transition.schedule", transition.enabled.then_some(&transition.schedule), transition.timezone),
+            ("restore.sweep_schedule", restore.enabled.then_some(&restore.sweep_schedule), restore.timezone),
+        ];
+        all.into_iter().filter_map(|(key, schedule, zone)| Some((key, schedule?, zone))).collect()
+    }
+}
+
 /// `[aws]`: which AWS, as whom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -75,6 +75,16 @@ fn the_local_configuration_is_in_order() {
 }
 
 #[test]
+fn the_schedules_in_force_are_those_of_the_enabled_parts() {
+    let text = "[ingest]\nenabled = false\n[reconcile]\nschedule = \"rate(1 hour)\"\ntimezone = \"Asia/Seoul\"\n";
+    let settings = Settings::from_toml(text).unwrap();
+    let keys: Vec<&str> = settings.schedules().into_iter().map(|(key, ..)| key).collect();
+    let all = ["provision.sweep_schedule", "reconcile.schedule", "transition.schedule", "restore.sweep_schedule"];
+    assert_eq!(keys, all);
+    assert_eq!(settings.schedules()[1].2, chrono_tz::Asia::Seoul);
+}
+
+#[test]
 fn what_is_printed_reads_back_as_the_same_settings() {
     let text = format!(
         "{SOURCE}prefix = \"a\\\"b\\\\\\n\"\naccount_ids = [\"012345678901\"]\n\
@@ -177,6 +187,14 @@ fn each_mistake_is_named_with_its_line_its_key_and_the_mend() {
         ("[aws]\nregion = \"tokyo\"", ":5: key `aws.region`: \"tokyo\" is no region"),
         ("[aws]\nendpoint_url = \"localhost\"", ":5: key `aws.endpoint_url`: is no http or https URL"),
         ("[aws]\nassume_role_arn = \"x\"", ":5: key `aws.assume_role_arn`: is no ARN of a role"),
+        (
+            "[reconcile]\nschedule = \"cron(60 10 * * ? *)\"",
+            ":5: key `reconcile.schedule`: minutes: 60 is out of range; write 0 to 59",
+        ),
+        (
+            "[reconcile]\nschedule = \"rate(1 hours)\"",
+            ":5: key `reconcile.schedule`: rate: the unit of 1 is not \"hours\"; write rate(1 hour)",
+        ),
         ("[reconcile]\nschedule = \"daily\"", ":5: key `reconcile.schedule`: \"daily\" is no schedule; write cron("),
         (
             "[reconcile]\ntimezone = \"Asia/Seul\"",
@@ -397,4 +415,20 @@ fn the_nearest_name_is_the_one_that_was_meant() {
     assert_eq!(nearest("schedul", ["schedule", "timezone"]), Some("schedule"));
     assert_eq!(nearest("Schedule", ["schedule"]), Some("schedule"));
     assert_eq!(nearest("zzz", ["schedule", "timezone"]), None);
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file or in a variable: settings or an error, in bounded time.
+    #[test]
+    fn any_text_is_settings_or_an_error(
+        text in "(\\[\\[?[a-z.]{0,12}\\]?\\]?\n|(schedule|prefix|bucket|region|count|source) = [-0-9a-z\"'\\[\\]{}=, ]{0,12}\n|[ -~]\n){0,6}",
+        variable in "TIERD__(AWS|INGEST|INGEST__SOURCE|INGEST__COUNT|[A-Z_]{0,6})(__[A-Z]{0,6})?",
+        value in "[-0-9a-z\"'\\[\\]{}=, ]{0,16}",
+    ) {
+        let sources = Sources { file: None, directory: Path::new(""), text: &text };
+        let (overrides, bad) = Overrides::from_env([(variable, value)]);
+        if let Err(error) = settle(sources, overrides, bad) {
+            proptest::prop_assert!(!error.to_string().is_empty());
+        }
+    }
 }
