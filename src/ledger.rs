@@ -156,7 +156,9 @@ impl Ledger {
     pub async fn place(&self, id: &ObjectId, expected: Option<&ETag>, now_at: &Placement) -> AwsResult<Change> {
         let update = self
             .update(id)
-            .update_expression("SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since")
+            .update_expression(
+                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since",
+            )
             .expression_attribute_values(":etag", s(now_at.etag.as_str()))
             .expression_attribute_values(":class", s(now_at.class.as_str()))
             .expression_attribute_values(":size", n(now_at.size))
@@ -166,7 +168,9 @@ impl Ledger {
                 .condition_expression("attribute_exists(bucket_name) AND entity_tag_value = :expected")
                 .expression_attribute_values(":expected", s(etag.as_str())),
             // An update of a row that is gone would create it anew, without its history.
-            None => update.condition_expression("attribute_exists(bucket_name) AND attribute_not_exists(entity_tag_value)"),
+            None => {
+                update.condition_expression("attribute_exists(bucket_name) AND attribute_not_exists(entity_tag_value)")
+            }
         };
         self.send(id, update).await
     }
@@ -200,7 +204,9 @@ impl Ledger {
             .expression_attribute_values(":listed", t(listed_at));
         delete = match row.last_batch {
             Some(batch) => delete
-                .condition_expression("(attribute_not_exists(event_time) OR event_time < :listed) AND last_batch = :batch")
+                .condition_expression(
+                    "(attribute_not_exists(event_time) OR event_time < :listed) AND last_batch = :batch",
+                )
                 .expression_attribute_values(":batch", n(batch)),
             None => delete.condition_expression(
                 "(attribute_not_exists(event_time) OR event_time < :listed) AND attribute_not_exists(last_batch)",
@@ -291,10 +297,7 @@ fn parse(item: &Item) -> anyhow::Result<LedgerRow> {
 }
 
 fn key(id: &ObjectId) -> HashMap<String, AttributeValue> {
-    HashMap::from([
-        ("bucket_name".to_owned(), s(id.bucket.as_str())),
-        ("object_key".to_owned(), s(id.key.as_str())),
-    ])
+    HashMap::from([("bucket_name".to_owned(), s(id.bucket.as_str())), ("object_key".to_owned(), s(id.key.as_str()))])
 }
 
 fn refused(error: AwsError) -> AwsResult<Change> {

@@ -91,7 +91,12 @@ pub async fn run(
                 Ok(None) => pulse.beat(),
                 Err(error) => {
                     pulse.ill(format!("{error:#}"));
-                    tracing::warn!(event = "schedule.failed", schedule = entry.scheduled.key, error = format!("{error:#}"), "a schedule could not be looked at");
+                    tracing::warn!(
+                        event = "schedule.failed",
+                        schedule = entry.scheduled.key,
+                        error = format!("{error:#}"),
+                        "a schedule could not be looked at"
+                    );
                 }
             }
         }
@@ -194,7 +199,12 @@ async fn run_slot(
             Ok(Ran::Done(report)) => break report,
             Ok(Ran::HeldBy(_)) => {}
             Err(error) => {
-                tracing::error!(event = "job.failed", job = scheduled.job.as_str(), error = format!("{error:#}"), "a job could not be run");
+                tracing::error!(
+                    event = "job.failed",
+                    job = scheduled.job.as_str(),
+                    error = format!("{error:#}"),
+                    "a job could not be run"
+                );
                 return;
             }
         }

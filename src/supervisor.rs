@@ -82,7 +82,12 @@ async fn keep_running(
         let ended = AssertUnwindSafe(start(stop.clone())).catch_unwind().await;
         if stop.is_cancelled() {
             if let Ok(Err(error)) = ended {
-                tracing::warn!(event = "part.failed", part = name, error = format!("{error:#}"), "a part failed while it stopped");
+                tracing::warn!(
+                    event = "part.failed",
+                    part = name,
+                    error = format!("{error:#}"),
+                    "a part failed while it stopped"
+                );
             }
             return;
         }

@@ -64,7 +64,11 @@ impl App {
             tracing::info!(event = "daemon.stopped", "everything that had begun is finished");
             Ok(Ended::Drained)
         } else {
-            tracing::warn!(event = "daemon.cut_off", parts = late.join(", "), "the grace is over; the next start repairs what was cut off");
+            tracing::warn!(
+                event = "daemon.cut_off",
+                parts = late.join(", "),
+                "the grace is over; the next start repairs what was cut off"
+            );
             Ok(Ended::GraceOver)
         }
     }
@@ -127,7 +131,11 @@ async fn heartbeat(app: Arc<App>) {
             Ok(()) => complained = false,
             Err(error) if !complained => {
                 complained = true;
-                tracing::error!(event = "heartbeat.failed", error = format!("{error:#}"), "the heartbeat cannot be written; `tierd healthcheck` will call the daemon dead");
+                tracing::error!(
+                    event = "heartbeat.failed",
+                    error = format!("{error:#}"),
+                    "the heartbeat cannot be written; `tierd healthcheck` will call the daemon dead"
+                );
             }
             Err(_) => {}
         }

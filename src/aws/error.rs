@@ -162,8 +162,13 @@ fn classify(code: Option<&str>, status: Option<u16>) -> Kind {
         | "BandwidthLimitExceeded"
         | "PriorRequestNotComplete"
         | "SlowDown" => Kind::Throttled,
-        "InternalError" | "InternalServerError" | "InternalFailure" | "ServiceUnavailable" | "RequestTimeout"
-        | "RequestTimeoutException" | "TransactionInProgressException" => Kind::Transient,
+        "InternalError"
+        | "InternalServerError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "RequestTimeout"
+        | "RequestTimeoutException"
+        | "TransactionInProgressException" => Kind::Transient,
         "AccessDenied"
         | "AccessDeniedException"
         | "UnauthorizedOperation"
@@ -194,9 +199,10 @@ fn classify(code: Option<&str>, status: Option<u16>) -> Kind {
         // A 403 that speaks of the object's state and not of permissions.
         "InvalidObjectState" => Kind::Refused,
         "PreconditionFailed" | "ConditionalCheckFailedException" => Kind::Precondition,
-        "ConditionalRequestConflict" | "OperationAborted" | "TransactionConflictException" | "ResourceInUseException" => {
-            Kind::Conflict
-        }
+        "ConditionalRequestConflict"
+        | "OperationAborted"
+        | "TransactionConflictException"
+        | "ResourceInUseException" => Kind::Conflict,
         _ => match status {
             Some(429) => Kind::Throttled,
             Some(401 | 403) => Kind::Denied,

@@ -65,11 +65,8 @@ impl Clients {
         }
         let mut base = loader.load().await;
         if let Some(role) = &aws.assume_role_arn {
-            let provider = aws_config::sts::AssumeRoleProvider::builder(role)
-                .session_name("tierd")
-                .configure(&base)
-                .build()
-                .await;
+            let provider =
+                aws_config::sts::AssumeRoleProvider::builder(role).session_name("tierd").configure(&base).build().await;
             base = base
                 .into_builder()
                 .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(provider))

@@ -132,7 +132,9 @@ pub fn main() -> ExitCode {
 fn exit_for(error: &anyhow::Error) -> Exit {
     use crate::aws::{AwsError, Kind};
     let outage = error.chain().any(|cause| {
-        cause.downcast_ref::<AwsError>().is_some_and(|e| e.is_outage() || matches!(e.kind, Kind::NotFound | Kind::Transient))
+        cause
+            .downcast_ref::<AwsError>()
+            .is_some_and(|e| e.is_outage() || matches!(e.kind, Kind::NotFound | Kind::Transient))
     });
     if outage { Exit::Unavailable } else { Exit::Failures }
 }

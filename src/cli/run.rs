@@ -36,7 +36,10 @@ pub fn stop_on_signal(stop: CancellationToken) -> Result<AbortOnDropHandle<()>> 
             }
         };
         next().await;
-        tracing::info!(event = "daemon.stopping", "stopping: what has begun is finished; a second signal ends it at once");
+        tracing::info!(
+            event = "daemon.stopping",
+            "stopping: what has begun is finished; a second signal ends it at once"
+        );
         stop.cancel();
         next().await;
         leave_at_once();

@@ -128,7 +128,12 @@ impl Pager<'_> {
     }
 
     fn malformed(&self, what: &str) -> AwsError {
-        AwsError::from_entry("ListObjectsV2", format_args!("s3://{}", self.bucket), None, format!("the answer has {what}"))
+        AwsError::from_entry(
+            "ListObjectsV2",
+            format_args!("s3://{}", self.bucket),
+            None,
+            format!("the answer has {what}"),
+        )
     }
 }
 

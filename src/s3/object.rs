@@ -56,7 +56,11 @@ pub struct SystemHeaders {
 pub enum Encryption {
     None,
     /// SSE-S3, SSE-KMS or DSSE-KMS.
-    Managed { algorithm: ServerSideEncryption, kms_key_id: Option<String>, bucket_key: Option<bool> },
+    Managed {
+        algorithm: ServerSideEncryption,
+        kms_key_id: Option<String>,
+        bucket_key: Option<bool>,
+    },
     /// SSE-C: nobody can copy the object without the customer's key.
     CustomerKey,
 }
@@ -130,7 +134,9 @@ impl S3 {
             .body
             .collect()
             .await
-            .map_err(|e| AwsError::from_entry("GetObject", &subject, Some("RequestTimeout"), format!("the body broke off: {e}")))?
+            .map_err(|e| {
+                AwsError::from_entry("GetObject", &subject, Some("RequestTimeout"), format!("the body broke off: {e}"))
+            })?
             .to_vec();
         if (bytes.len() as u64) < expected {
             return Err(AwsError::from_entry(
@@ -201,9 +207,7 @@ impl S3 {
             .map_err(|e| AwsError::from_entry("RestoreObject", id, None, e.to_string()))?;
         let request = RestoreRequest::builder();
         let request = match days {
-            Some(days) => {
-                request.days(i32::try_from(days).unwrap_or(i32::MAX)).glacier_job_parameters(parameters)
-            }
+            Some(days) => request.days(i32::try_from(days).unwrap_or(i32::MAX)).glacier_job_parameters(parameters),
             None => request.tier(tier),
         };
         self.client
@@ -218,10 +222,7 @@ impl S3 {
     }
 }
 
-fn parse_head(
-    id: &ObjectId,
-    head: aws_sdk_s3::operation::head_object::HeadObjectOutput,
-) -> AwsResult<ObjectHead> {
+fn parse_head(id: &ObjectId, head: aws_sdk_s3::operation::head_object::HeadObjectOutput) -> AwsResult<ObjectHead> {
     let checksum = checksum(&head);
     let encryption = encryption(&head);
     let etag = head

@@ -77,7 +77,8 @@ impl State {
                     None => watched = Some((record, Instant::now())),
                 },
             }
-            tokio::time::sleep((self.lease_life / 20).clamp(Duration::from_millis(20), Duration::from_millis(500))).await;
+            tokio::time::sleep((self.lease_life / 20).clamp(Duration::from_millis(20), Duration::from_millis(500)))
+                .await;
         }
     }
 
@@ -128,13 +129,7 @@ impl State {
     fn held(&self, name: &str, fence: u64) -> Lease {
         let lost = CancellationToken::new();
         let renewal = tokio::spawn(renew(self.clone(), name.to_owned(), fence, lost.clone()));
-        Lease {
-            state: self.clone(),
-            name: name.to_owned(),
-            fence,
-            lost,
-            renewal: AbortOnDropHandle::new(renewal),
-        }
+        Lease { state: self.clone(), name: name.to_owned(), fence, lost, renewal: AbortOnDropHandle::new(renewal) }
     }
 }
 
@@ -194,7 +189,12 @@ async fn renew(state: State, name: String, fence: u64, lost: CancellationToken) 
             Err(_elapsed) => {}
         }
         if last_success.elapsed() >= state.lease_life {
-            tracing::warn!(event = "lease.lost", lease = name, fence, "the lease could not be renewed for its whole life");
+            tracing::warn!(
+                event = "lease.lost",
+                lease = name,
+                fence,
+                "the lease could not be renewed for its whole life"
+            );
             lost.cancel();
             return;
         }

@@ -149,7 +149,10 @@ impl World {
         let output = self.run(&all).await;
         let stdout = String::from_utf8_lossy(&output.stdout);
         let json = serde_json::from_str(&stdout).unwrap_or_else(|e| {
-            panic!("{args:?} printed no single JSON object ({e}): {stdout:?}\nstderr: {}", String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "{args:?} printed no single JSON object ({e}): {stdout:?}\nstderr: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         });
         (output.status.code().expect("an exit code"), json)
     }
@@ -181,7 +184,11 @@ impl World {
     }
 
     /// A row of the ledger as DynamoDB has it.
-    pub async fn ledger_row(&self, bucket: &str, key: &str) -> Option<std::collections::HashMap<String, AttributeValue>> {
+    pub async fn ledger_row(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Option<std::collections::HashMap<String, AttributeValue>> {
         let answer = self
             .dynamodb()
             .get_item()
@@ -243,9 +250,7 @@ impl World {
 async fn connect(config: &str) -> App {
     let settings = Settings::from_toml(config).unwrap_or_else(|e| panic!("{e}\n{config}"));
     // The program takes credentials from the SDK's chain; a test process must not touch the chain's variables.
-    let loader = tierd::aws::Clients::loader()
-        .test_credentials()
-        .empty_test_environment();
+    let loader = tierd::aws::Clients::loader().test_credentials().empty_test_environment();
     App::with_loader(settings, loader).await.expect("clients")
 }
 

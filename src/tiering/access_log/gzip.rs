@@ -82,12 +82,7 @@ impl Inflater {
 
     /// The content of a file, which lives until the next one is read. Fails where it is, or would be, larger than
     /// `max_bytes`. A file of no bytes has no content, whatever its encoding.
-    pub fn read<'a>(
-        &'a mut self,
-        file: &'a [u8],
-        encoding: Encoding,
-        max_bytes: usize,
-    ) -> Result<&'a [u8], GzipError> {
+    pub fn read<'a>(&'a mut self, file: &'a [u8], encoding: Encoding, max_bytes: usize) -> Result<&'a [u8], GzipError> {
         if encoding == Encoding::GzipOrPlain && !file.starts_with(&MAGIC) {
             return if file.len() > max_bytes { Err(GzipError::TooLarge(max_bytes)) } else { Ok(file) };
         }
@@ -246,8 +241,7 @@ fn body(
         let next = input.reader.fill_buf().map_err(GzipError::Read)?;
         let at_end = next.is_empty();
         let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
-        let status =
-            inflate.decompress(next, &mut window, FlushDecompress::None).map_err(|_| GzipError::Corrupt)?;
+        let status = inflate.decompress(next, &mut window, FlushDecompress::None).map_err(|_| GzipError::Corrupt)?;
         let read = inflate.total_in() - before_in;
         let wrote = usize::try_from(inflate.total_out() - before_out).expect("at most the window");
         input.reader.consume(usize::try_from(read).expect("at most what was there"));
