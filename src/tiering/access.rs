@@ -334,9 +334,7 @@ impl Fold {
         let Self { buckets, chunks, entries, .. } = self;
         let mut updates = Updates { buckets, chunks, entries, next: 0 };
         let mut entries = std::mem::take(&mut updates.entries);
-        entries.sort_unstable_by(|a, b| {
-            a.hash.cmp(&b.hash).then_with(|| updates.name_of(a).cmp(&updates.name_of(b)))
-        });
+        entries.sort_unstable_by(|a, b| a.hash.cmp(&b.hash).then_with(|| updates.name_of(a).cmp(&updates.name_of(b))));
         updates.entries = entries;
         updates
     }

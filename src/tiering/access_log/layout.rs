@@ -174,9 +174,7 @@ impl Layout {
             (kind, parts) => {
                 let [account, service, region, y, m, d, name] = without_organization(parts) else { return None };
                 let stamp = match kind {
-                    Kind::CloudTrail if *service == "CloudTrail" => {
-                        name.strip_suffix(".json.gz")?.split('_').nth(3)
-                    }
+                    Kind::CloudTrail if *service == "CloudTrail" => name.strip_suffix(".json.gz")?.split('_').nth(3),
                     Kind::Alb if *service == "elasticloadbalancing" => {
                         let start = format!("{account}_elasticloadbalancing_{region}_app.");
                         let rest = name.strip_suffix(".log.gz")?.strip_prefix(&start)?;
@@ -251,9 +249,24 @@ mod tests {
     }
 
     const KEYS: &[(Kind, &str, &str, Option<&str>)] = &[
-        (Kind::CloudTrail, "", "AWSLogs/123456789012/CloudTrail/us-east-1/2024/02/29/123456789012_CloudTrail_us-east-1_20240229T2355Z_abc.json.gz", Some("2024-02-29")),
-        (Kind::CloudTrail, "t/", "t/AWSLogs/o-exampleorgid/123456789012/CloudTrail/us-east-1/2024/03/01/x.json.gz", Some("2024-03-01")),
-        (Kind::CloudTrail, "t", "t/AWSLogs/123456789012/CloudTrail/ap-northeast-1/2024/03/01/x.json.gz", Some("2024-03-01")),
+        (
+            Kind::CloudTrail,
+            "",
+            "AWSLogs/123456789012/CloudTrail/us-east-1/2024/02/29/123456789012_CloudTrail_us-east-1_20240229T2355Z_abc.json.gz",
+            Some("2024-02-29"),
+        ),
+        (
+            Kind::CloudTrail,
+            "t/",
+            "t/AWSLogs/o-exampleorgid/123456789012/CloudTrail/us-east-1/2024/03/01/x.json.gz",
+            Some("2024-03-01"),
+        ),
+        (
+            Kind::CloudTrail,
+            "t",
+            "t/AWSLogs/123456789012/CloudTrail/ap-northeast-1/2024/03/01/x.json.gz",
+            Some("2024-03-01"),
+        ),
         (Kind::CloudTrail, "", "t/AWSLogs/123456789012/CloudTrail/us-east-1/2024/03/01/x.json.gz", None),
         (Kind::CloudTrail, "", "AWSLogs/123456789012/CloudTrail-Digest/us-east-1/2024/03/01/x.json.gz", None),
         (Kind::CloudTrail, "", "AWSLogs/123456789012/CloudTrail-Insight/us-east-1/2024/03/01/x.json.gz", None),
@@ -263,13 +276,28 @@ mod tests {
         (Kind::CloudTrail, "", "AWSLogs/123456789012/CloudTrail/", None),
         (Kind::S3AccessLog, "logs/", "logs/2024-03-31-23-59-59-0123456789ABCDEF", Some("2024-03-31")),
         (Kind::S3AccessLog, "logs-", "logs-2024-03-31-23-59-59-0123456789ABCDEF", Some("2024-03-31")),
-        (Kind::S3AccessLog, "logs/", "logs/212345678901/us-west-2/src-bucket/2024/03/31/2024-03-31-23-59-59-0123", Some("2024-03-31")),
+        (
+            Kind::S3AccessLog,
+            "logs/",
+            "logs/212345678901/us-west-2/src-bucket/2024/03/31/2024-03-31-23-59-59-0123",
+            Some("2024-03-31"),
+        ),
         (Kind::S3AccessLog, "logs/", "logs/2024-03-31-23-59-59-", None),
         (Kind::S3AccessLog, "logs/", "logs/2024-03-31-24-59-59-AB", None),
         (Kind::S3AccessLog, "logs/", "logs/readme", None),
         (Kind::S3AccessLog, "", "사진", None),
-        (Kind::Alb, "p/", "p/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2024/05/01/123456789012_elasticloadbalancing_us-east-2_app.my-lb.1234567890abcdef_20240501T0000Z_172.160.001.192_20sg8hgm.log.gz", Some("2024-05-01")),
-        (Kind::Alb, "p/", "p/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2024/05/01/123456789012_elasticloadbalancing_us-east-2_net.my-lb.12_20240501T0000Z_20sg8hgm.log.gz", None),
+        (
+            Kind::Alb,
+            "p/",
+            "p/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2024/05/01/123456789012_elasticloadbalancing_us-east-2_app.my-lb.1234567890abcdef_20240501T0000Z_172.160.001.192_20sg8hgm.log.gz",
+            Some("2024-05-01"),
+        ),
+        (
+            Kind::Alb,
+            "p/",
+            "p/AWSLogs/123456789012/elasticloadbalancing/us-east-2/2024/05/01/123456789012_elasticloadbalancing_us-east-2_net.my-lb.12_20240501T0000Z_20sg8hgm.log.gz",
+            None,
+        ),
         (Kind::Alb, "p/", "p/AWSLogs/123456789012/ELBAccessLogTestFile", None),
     ];
 
@@ -327,11 +355,15 @@ mod tests {
     fn discovery_finds_exactly_the_log_files_that_there_are_and_each_once() {
         let keys: Vec<&str> = KEYS.iter().map(|(_, _, key, _)| *key).collect();
         let early = NaiveDate::from_ymd_opt(2000, 1, 1).unwrap();
-        for (kind, prefix) in
-            [(Kind::CloudTrail, ""), (Kind::CloudTrail, "t/"), (Kind::S3AccessLog, "logs/"), (Kind::S3AccessLog, "logs-"), (Kind::Alb, "p/")]
-        {
+        for (kind, prefix) in [
+            (Kind::CloudTrail, ""),
+            (Kind::CloudTrail, "t/"),
+            (Kind::S3AccessLog, "logs/"),
+            (Kind::S3AccessLog, "logs-"),
+            (Kind::Alb, "p/"),
+        ] {
             let layout = layout(kind, prefix);
-            let mut found = vec![];
+            let mut found: Vec<&&str> = vec![];
             for directory in discover(&layout, &keys) {
                 let start_after = directory.start_after(early);
                 let listed = keys.iter().filter(|key| key.starts_with(directory.prefix()) && **key > &*start_after);

@@ -126,9 +126,9 @@ impl Parser {
     pub fn parse(&self, bytes: &[u8]) -> Parsed {
         match &self.kind {
             Kind::CloudTrail(parser) => parser.parse(bytes, self.error_details),
-            Kind::S3AccessLog(rules) => {
-                line::parse_lines(bytes, self.error_details, |text, accesses| s3_access_log::read(text, rules, accesses))
-            }
+            Kind::S3AccessLog(rules) => line::parse_lines(bytes, self.error_details, |text, accesses| {
+                s3_access_log::read(text, rules, accesses)
+            }),
             Kind::Alb(rules, paths) => {
                 line::parse_lines(bytes, self.error_details, |text, accesses| alb::read(text, rules, paths, accesses))
             }

@@ -47,9 +47,7 @@ pub(super) fn read(line: &str, rules: &CountingRules, accesses: &mut FileAccesse
     }
     let query = method_and_target(request).map_or("", |(_, target)| path_and_query(target).1);
     let Some(rule) = rules.rule_for(event, |name| query_has(query, name)) else { return Ok(()) };
-    let decoded = form_decoded(key)
-        .and_then(|once| form_decoded(&once))
-        .ok_or_else(|| Reason::field("key", key))?;
+    let decoded = form_decoded(key).and_then(|once| form_decoded(&once)).ok_or_else(|| Reason::field("key", key))?;
     let identity = EventIdentity::of_parts([request_id, operation, key]);
     accesses.push(bucket, &decoded, time, Some(identity), bytes_sent.unwrap_or(0), rule)?;
     Ok(())

@@ -161,7 +161,10 @@ impl Walk<'_> {
             }
             let name_start = self.at;
             // No member of this object from here on is called Records, so it is a record.
-            if !is_wrapper && self.next_wrapper.after(name_start, || find_from(self.bytes, name_start, b"\"Records\"")) == usize::MAX {
+            if !is_wrapper
+                && self.next_wrapper.after(name_start, || find_from(self.bytes, name_start, b"\"Records\""))
+                    == usize::MAX
+            {
                 break;
             }
             let Some(name_end) = string_end(self.bytes, name_start) else {
@@ -235,17 +238,19 @@ impl Walk<'_> {
                 Some(b',') => self.at += 1,
                 Some(b'{') => self.record(),
                 Some(first) => {
-                    self.bad(start, Reason::NotARecord(match first {
-                        b'"' => "a string",
-                        b'[' => "an array",
-                        b'n' => "null",
-                        b't' | b'f' => "true or false",
-                        b'-' | b'0'..=b'9' => "a number",
-                        _ => "stray text",
-                    }));
-                    self.at = value_end(self.bytes, start).unwrap_or_else(|| {
-                        memchr(b'{', &self.bytes[start..]).map_or(self.bytes.len(), |n| start + n)
-                    });
+                    self.bad(
+                        start,
+                        Reason::NotARecord(match first {
+                            b'"' => "a string",
+                            b'[' => "an array",
+                            b'n' => "null",
+                            b't' | b'f' => "true or false",
+                            b'-' | b'0'..=b'9' => "a number",
+                            _ => "stray text",
+                        }),
+                    );
+                    self.at = value_end(self.bytes, start)
+                        .unwrap_or_else(|| memchr(b'{', &self.bytes[start..]).map_or(self.bytes.len(), |n| start + n));
                 }
             }
         }
@@ -372,7 +377,8 @@ fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
         }
         b',' | b':' | b']' | b'}' => None,
         _ => {
-            let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"') || byte.is_ascii_whitespace();
+            let ends =
+                |byte: &u8| matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"') || byte.is_ascii_whitespace();
             Some(bytes[start..].iter().position(ends).map_or(bytes.len(), |n| start + n))
         }
     }
