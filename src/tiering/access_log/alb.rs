@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn every_line_that_is_cut_before_the_ciphers_is_bad() {
-        let whole = line("PUT https://h/files/siuu1/k HTTP/1.1", "200");
+        let whole = line("PUT https://h/files/siuu1/k HTTP/1.1", "200").replace(" \"odd\" x", "");
         let until = whole.find(" ECDHE").unwrap();
         for end in 1..until {
             let parsed = parse(&whole[..end]);

@@ -130,9 +130,10 @@ mod tests {
     fn plain(text: &[u8]) -> Option<usize> {
         let (mut depth, mut in_string, mut escaped) = (0_u32, false, false);
         for (i, &byte) in text.iter().enumerate() {
+            let is_escaped = std::mem::take(&mut escaped);
             match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
+                b'\\' => escaped = !is_escaped,
+                b'"' if is_escaped => {}
                 b'"' => in_string = !in_string,
                 _ if in_string => {}
                 b'{' => depth += 1,

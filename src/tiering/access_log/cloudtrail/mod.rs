@@ -34,30 +34,26 @@ const REREAD_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct CloudTrailParser {
     rules: CountingRules,
-    /// Finds what a record that counts must hold; None if there is nothing that it must.
-    needle: Option<Regex>,
+    /// Of these a record that counts must hold one; None if there is nothing that it must.
+    needles: Option<Vec<memmem::Finder<'static>>>,
     /// What a record that counts must hold besides.
     bucket: Option<memmem::Finder<'static>>,
 }
 
 impl CloudTrailParser {
     pub(super) fn new(rules: CountingRules) -> Self {
-        let needles: Option<Vec<String>> = rules
+        // One searcher a rule: one expression for all would look for the quote that they begin with, which is everywhere.
+        let needles = rules
             .rules
             .iter()
             .map(|rule| {
                 let text = rule.with_parameter.as_ref().unwrap_or(&rule.event);
-                has_one_spelling(text).then(|| regex::escape(&format!("\"{text}\"")))
+                has_one_spelling(text).then(|| memmem::Finder::new(&format!("\"{text}\"")).into_owned())
             })
             .collect();
-        let needle = needles.and_then(|needles| match needles[..] {
-            // No rule, and nothing counts: a class that no byte is in.
-            [] => Regex::new(r"[^\s\S]").ok(),
-            _ => Regex::new(&needles.join("|")).ok(),
-        });
         let bucket = (!rules.bucket_prefix.is_empty() && has_one_spelling(&rules.bucket_prefix))
             .then(|| memmem::Finder::new(&format!("\"{}", rules.bucket_prefix)).into_owned());
-        Self { rules, needle, bucket }
+        Self { rules, needles, bucket }
     }
 
     pub(super) fn parse(&self, bytes: &[u8], error_details: usize) -> Parsed {
@@ -65,7 +61,7 @@ impl CloudTrailParser {
             parser: self,
             bytes,
             at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
-            next_needle: Next::default(),
+            next_needles: self.needles.iter().flatten().map(|_| Next::default()).collect(),
             next_wrapper: Next::default(),
             reread_left: REREAD_BYTES.saturating_add(bytes.len().saturating_mul(4)),
             error_details,
@@ -103,7 +99,7 @@ struct Walk<'a> {
     parser: &'a CloudTrailParser,
     bytes: &'a [u8],
     at: usize,
-    next_needle: Next,
+    next_needles: Vec<Next>,
     next_wrapper: Next,
     reread_left: usize,
     error_details: usize,
@@ -293,11 +289,12 @@ impl Walk<'_> {
     /// Whether a record holds what it must to count. What is false here is certain.
     fn may_count(&mut self, start: usize, text: &[u8], has_backslash: bool) -> bool {
         let parser = self.parser;
-        let needle = match &parser.needle {
-            Some(needle) => {
-                let find = || needle.find_at(self.bytes, start).map(|found| found.start());
-                self.next_needle.after(start, find) < start + text.len()
-            }
+        let end = start + text.len();
+        let needle = match &parser.needles {
+            Some(needles) => needles
+                .iter()
+                .zip(&mut self.next_needles)
+                .any(|(needle, next)| next.after(start, || needle.find(&self.bytes[start..]).map(|n| start + n)) < end),
             None => true,
         };
         let bucket = || parser.bucket.as_ref().is_none_or(|bucket| bucket.find(text).is_some());

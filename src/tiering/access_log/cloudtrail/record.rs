@@ -114,15 +114,14 @@ impl Record<'_> {
         if !matches!(self.error_code, Scalar::Absent) || self.is_of_another_service() {
             return Ok(());
         }
-        let (bucket, key) = match (&self.request.bucket, &self.request.key) {
-            (Scalar::Absent, _) | (_, Scalar::Absent) => return Ok(()),
-            (bucket, key) => (bucket, key),
-        };
-        let bucket = bucket.text().ok_or_else(|| unreadable("requestParameters.bucketName"))?;
+        let Some(bucket) = self.request.bucket.text() else { return Ok(()) };
         if !bucket.starts_with(&rules.bucket_prefix) || self.is_excluded(rules) {
             return Ok(());
         }
-        let key = key.text().ok_or_else(|| unreadable("requestParameters.key"))?;
+        let key = match &self.request.key {
+            Scalar::Absent => return Ok(()),
+            key => key.text().ok_or_else(|| unreadable("requestParameters.key"))?,
+        };
         if key.is_empty() {
             return Ok(());
         }
