@@ -94,7 +94,7 @@ async fn keep_running(
         let reason = match ended {
             Ok(Ok(())) => "it ended though nobody asked it to".to_owned(),
             Ok(Err(error)) => format!("{error:#}"),
-            Err(panic) => format!("it panicked: {}", panic_message(&panic)),
+            Err(panic) => format!("it panicked: {}", panic_message(panic.as_ref())),
         };
         if began.elapsed() >= STEADY_AFTER {
             pause = FIRST_PAUSE;
