@@ -108,9 +108,9 @@ impl CountingRules {
     /// The first rule that an event fits, as its place in `rules`. `has_parameter` tells whether the request carries a
     /// parameter.
     pub fn rule_for(&self, event: &str, mut has_parameter: impl FnMut(&str) -> bool) -> Option<usize> {
-        self.rules.iter().position(|rule| {
-            rule.event == event && rule.with_parameter.as_deref().is_none_or(|name| has_parameter(name))
-        })
+        self.rules
+            .iter()
+            .position(|rule| rule.event == event && rule.with_parameter.as_deref().is_none_or(&mut has_parameter))
     }
 
     /// Whether `arn` is a caller whose work never counts.
@@ -204,7 +204,6 @@ pub struct FileAccesses {
 
 impl FileAccesses {
     /// Adds an access. Fails, and adds nothing, where `bucket` or `key` can be no object's.
-    #[expect(clippy::too_many_arguments, reason = "the fields of a record, each named where it is called")]
     pub(super) fn push(
         &mut self,
         bucket: &str,

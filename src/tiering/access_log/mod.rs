@@ -101,7 +101,7 @@ pub struct Parser {
 
 #[derive(Debug)]
 enum Kind {
-    CloudTrail(cloudtrail::CloudTrailParser),
+    CloudTrail(Box<cloudtrail::CloudTrailParser>),
     S3AccessLog(CountingRules),
     Alb(CountingRules, PathPattern),
 }
@@ -109,7 +109,7 @@ enum Kind {
 impl Parser {
     pub fn new(format: Format, rules: CountingRules) -> Self {
         let kind = match format {
-            Format::CloudTrail => Kind::CloudTrail(cloudtrail::CloudTrailParser::new(rules)),
+            Format::CloudTrail => Kind::CloudTrail(Box::new(cloudtrail::CloudTrailParser::new(rules))),
             Format::S3AccessLog => Kind::S3AccessLog(rules),
             Format::Alb(paths) => Kind::Alb(rules, paths),
         };

@@ -162,7 +162,6 @@ impl Record<'_> {
     fn bytes_sent(&self) -> u64 {
         match self.additional.bytes_out {
             // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
             Scalar::Number(bytes) => bytes as u64,
             _ => 0,
         }
@@ -275,12 +274,10 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "no object is so large")]
     fn visit_u64<E>(self, number: u64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Number(number as f64))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "no object is so large")]
     fn visit_i64<E>(self, number: i64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Number(number as f64))
     }
