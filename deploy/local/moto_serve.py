@@ -1,0 +1,79 @@
+"""The emulator's server: moto on a loopback port, for as long as standard input is open.
+
+`emulator serve` becomes this program, under the virtual environment's Python.
+"""
+
+import argparse
+import http.client
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+HOST = "127.0.0.1"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--verbose", action="store_true")
+    arguments = parser.parse_args()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: os._exit(0))
+    # Before the imports: they take a second, and a parent may be gone by then.
+    threading.Thread(target=end_with_standard_input, daemon=True).start()
+
+    # The port is bound here and handed over, never looked up and bound again: nobody can take it in between.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, arguments.port))
+    except OSError as problem:
+        sys.exit(f"emulator: cannot listen on {HOST}:{arguments.port}: {problem}")
+    listener.listen(1024)
+    port = listener.getsockname()[1]
+    os.environ["MOTO_PORT"] = str(port)
+
+    from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.INFO if arguments.verbose else logging.ERROR)
+    server = make_server(
+        HOST,
+        port,
+        DomainDispatcherApplication(create_backend_app),
+        threaded=True,
+        request_handler=MotoRequestHandler,
+        fd=listener.fileno(),
+    )
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    wait_until_it_answers(port)
+    ready = {"endpoint": f"http://{HOST}:{port}", "pid": os.getpid()}
+    print(json.dumps(ready, separators=(",", ":")), flush=True)
+    serving.join()
+    sys.exit("emulator: the server ended by itself")
+
+
+def end_with_standard_input():
+    while os.read(0, 65536):
+        pass
+    # No clean-up: nothing here outlives the process, and request threads may be busy.
+    os._exit(0)
+
+
+def wait_until_it_answers(port):
+    # http.client and not urllib: a proxy from the environment has no business here.
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection.request("GET", "/moto-api/state-manager/get-transition?model_name=s3::keyrestore")
+    status = connection.getresponse().status
+    if status != 200:
+        sys.exit(f"emulator: moto answers {status} to its own status page")
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()
