@@ -25,6 +25,8 @@ def main():
         signal.signal(name, interrupted)
 
     # Not above: `--help` is to work under any Python, before the virtual environment is there.
+    from botocore.exceptions import BotoCoreError, ClientError
+
     import screen
     from world import Broken, World
 
@@ -38,7 +40,7 @@ def main():
     except KeyboardInterrupt:
         screen.say("interrupted")
         return 130
-    except Broken as problem:
+    except (Broken, BotoCoreError, ClientError) as problem:
         verdict.check(False, "the story can be told to its end", str(problem))
     finally:
         world.stop_all()

@@ -16,7 +16,7 @@ USERS = ["minji", "User.Upper_42", "준호", "7f3c9a54-1de2-4b8f-a0c6-5e21d94b7a
 MINJI, UPPER, JUNHO, UUID, OPS = USERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Thing:
     """One object, as it is uploaded, and how long ago and how often the logs say it was used."""
 
