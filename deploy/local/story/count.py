@@ -1,5 +1,7 @@
 """The scene of the logs: CloudTrail files become counts, exactly."""
 
+from datetime import datetime, timezone
+
 import screen
 from cast import GHOST, THINGS
 from trail import Trail
@@ -62,7 +64,7 @@ def ledger_is_the_model(look, verdict, trail, claim="the ledger is the model, ro
                     name[1],
                     row.get("count"),
                     row.get("event_time"),
-                    things[name].last_used_days if name in things else "?",
+                    days_since(row.get("event_time"), trail.now),
                     row.get("storage_class"),
                     screen.size(row.get("size") or 0),
                 )
@@ -77,6 +79,13 @@ def ledger_is_the_model(look, verdict, trail, claim="the ledger is the model, ro
     attributes = ("count", "event_time", "entity_tag_value", "storage_class", "size")
     found = {name: tuple(row.get(attribute) for attribute in attributes) for name, row in rows.items()}
     verdict.same_mapping(claim, found, expected)
+
+
+def days_since(event_time, now):
+    try:
+        return (now - datetime.strptime(event_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)).days
+    except (TypeError, ValueError):
+        return "?"
 
 
 def show_report(report, names):

@@ -109,11 +109,12 @@ class Look:
             "bytes": thing.digest(),
         }
 
-    def lost(self, thing, seen):
-        """What of an object is not as its owner left it: nothing, if all is well."""
-        expected = self.expected_fidelity(thing)
-        return {
-            f"{thing.key}: {name}": (expected[name] if name != "bytes" else "other bytes", found if name != "bytes" else "")
-            for name, found in seen.fidelity.items()
-            if found != expected[name]
-        }
+    def lost(self, seen):
+        """What is not as its owner left it, in words; nothing, if all is well."""
+        words = []
+        for thing, now in seen.items():
+            expected = self.expected_fidelity(thing)
+            for name, found in now.fidelity.items():
+                if found != expected[name]:
+                    words.append(f"{thing.key}: {name} was {expected[name]!r}, is {found!r}")
+        return words

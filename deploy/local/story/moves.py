@@ -85,7 +85,7 @@ def transition(world, look, verdict, trail, policy, **settings):
                 thing.user[:13],
                 thing.key,
                 before[thing].storage_class,
-                after[thing].storage_class if thing in moving else "stays",
+                after[thing].storage_class if after[thing].storage_class != before[thing].storage_class else "stays",
                 f"{short(before[thing].etag)} → {short(after[thing].etag)}"
                 if before[thing].etag != after[thing].etag
                 else "same",
@@ -109,8 +109,9 @@ def transition(world, look, verdict, trail, policy, **settings):
 
 
 def nothing_is_lost(look, verdict, seen):
-    lost = {name: what for thing, now in seen.items() for name, what in look.lost(thing, now).items()}
-    verdict.same_mapping("bytes, content type, cache control, metadata, tags and KMS keys are as before", lost, {})
+    lost = look.lost(seen)
+    claim = "content type, cache control, metadata, tags, KMS keys and (where they can be read) bytes are as before"
+    verdict.check(not lost, claim, "; ".join(lost))
 
 
 def ledger_follows(look, verdict, seen):
