@@ -18,7 +18,9 @@ def logs(look, verdict):
     )
     for line in trail.notes:
         screen.note(line)
-    screen.note("ListObjects, HEAD, failed calls, reads by programs, other buckets and tierd's own calls are among them")
+    screen.note(
+        "ListObjects, HEAD, failed calls, reads by programs, other buckets and tierd's own calls are among them"
+    )
     verdict.check(model.files > 10, "there is something to count")
     return trail
 
@@ -28,7 +30,9 @@ def ingest(world, look, verdict, trail):
     model = trail.model
     first = world.tierd("job", "ingest", "--json")
     report = first.report()
-    show_report(report, ("files", "files_failed", "records", "records_bad", "accesses", "duplicates", "objects", "batches"))
+    show_report(
+        report, ("files", "files_failed", "records", "records_bad", "accesses", "duplicates", "objects", "batches")
+    )
     verdict.equal("a file that is cut off makes the run partial", (report.get("outcome"), first.code), ("partial", 1))
     expected = {
         "files": model.files,

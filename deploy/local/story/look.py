@@ -31,7 +31,9 @@ class Look:
         self.buckets = {}
 
     def user(self, user):
-        return self.dynamodb.get_item(TableName=USERS_TABLE, Key={"userId": {"S": user}}, ConsistentRead=True).get("Item")
+        return self.dynamodb.get_item(TableName=USERS_TABLE, Key={"userId": {"S": user}}, ConsistentRead=True).get(
+            "Item"
+        )
 
     def ledger(self):
         """All rows, by (bucket, key), with plain values."""

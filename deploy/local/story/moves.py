@@ -17,7 +17,10 @@ def recency(uses, now):
     for thing, use in uses.items():
         last = datetime.strptime(use.event_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
         days = (now - last).days
-        deserved[thing] = ("STANDARD" if days <= 30 else "STANDARD_IA" if days <= 90 else "GLACIER", f"used {days} days ago")
+        deserved[thing] = (
+            "STANDARD" if days <= 30 else "STANDARD_IA" if days <= 90 else "GLACIER",
+            f"used {days} days ago",
+        )
     return deserved
 
 
