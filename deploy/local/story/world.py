@@ -30,6 +30,11 @@ class Broken(Exception):
     """The story cannot go on; the text says why."""
 
 
+def leads_elsewhere(name):
+    """Whether an environment variable could have something talk to another AWS than the emulator, or through a proxy."""
+    return name.startswith(("AWS_", "TIERD_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+
+
 def end_with_parent():
     """Runs in the daemon's process before it becomes the daemon: if the story is killed, the daemon is told to end."""
     if sys.platform == "linux":
@@ -105,6 +110,10 @@ class World:
         }
 
     def client(self, service):
+        # boto3 reads the environment as tierd does, profiles first.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in self.settings.items() if name.startswith("AWS_")}
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
@@ -130,7 +139,7 @@ class World:
     def build(self):
         command = ["cargo", "build", "--release", "--locked", "--bin", "tierd"]
         try:
-            code = subprocess.run(command, cwd=REPOSITORY, env=self.environment(), check=False).returncode
+            code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
         except FileNotFoundError as problem:
             raise Broken("there is no cargo on the PATH; tierd is built with Rust (https://rustup.rs)") from problem
         if code != 0:
@@ -138,13 +147,9 @@ class World:
         self.binary = self.target / "release" / "tierd"
 
     def environment(self, **extra):
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "TIERD_"))
-            and name.lower() not in ("http_proxy", "https_proxy", "all_proxy")
-        }
-        return {**kept, **self.settings, **extra} if self.endpoint else dict(os.environ)
+        """What a command of tierd gets: this environment without what could lead it elsewhere."""
+        kept = {name: value for name, value in os.environ.items() if not leads_elsewhere(name)}
+        return {**kept, **self.settings, **extra}
 
     def command(self, *arguments):
         return [str(self.binary), "--config", "config/local.toml", *arguments]
