@@ -36,6 +36,10 @@ def main():
     listener.listen(1024)
     port = listener.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)
+    # moto asks botocore for its service models, and botocore would look at this user's profiles.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
     from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import make_server

@@ -32,9 +32,10 @@ def main():
 
     world, verdict = World(), screen.Verdict()
     try:
-        whole = play(world, verdict, arguments)
+        look = play(world, verdict, arguments)
+        whole = look is not None
         if whole and not arguments.once:
-            stay(world, verdict)
+            stay(world, look, verdict)
         if whole:
             end(world, verdict)
     except KeyboardInterrupt:
@@ -52,7 +53,7 @@ def interrupted(*_):
 
 
 def play(world, verdict, arguments):
-    """The scenes, one after another. Returns whether the story could be told to its end."""
+    """The scenes, one after another. Returns the eyes on AWS, or None where there was no way to go on."""
     from pathlib import Path
 
     import arrive
@@ -75,7 +76,7 @@ def play(world, verdict, arguments):
     arrive.init(world, verdict)
     if not arrive.users(world, look, verdict):
         screen.note(world.log_tail())
-        return False
+        return None
     arrive.objects(look, verdict)
     trail = count.logs(look, verdict)
     count.ingest(world, look, verdict, trail)
@@ -104,15 +105,15 @@ def play(world, verdict, arguments):
     screen.heading("the daemon is well")
     world.daemon_must_run()
     verdict.equal("tierd healthcheck (exit 0)", world.tierd("healthcheck").code, 0)
-    world.example_bucket = look.buckets[restores.ASKED_BY_CLI.user]
-    return True
+    return look
 
 
-def stay(world, verdict):
+def stay(world, look, verdict):
     """Leaves everything running until Ctrl-C."""
     import shlex
 
     import screen
+    from cast import STILL_ARCHIVED
 
     screen.heading("it stays up until Ctrl-C")
     if verdict.false:
@@ -121,12 +122,16 @@ def stay(world, verdict):
     screen.say("in another terminal, in this directory:")
     for line in world.exports():
         print(f"     {line}")
+    bucket = look.buckets[STILL_ARCHIVED.user]
+    uri = shlex.quote(f"s3://{bucket}/{STILL_ARCHIVED.key}")
     print(f"     {tierd} check")
     print(f"     {tierd} job transition --dry-run --json")
-    print(f"     {tierd} restore 's3://{world.example_bucket}/notes/small.txt' --status")
+    print(f"     {tierd} restore {uri}")
+    print(f"     {tierd} restore {uri} --status")
     print(f"     tail -f {shlex.quote(str(world.log))}")
-    screen.say("the same settings serve the AWS command line, with AWS_ENDPOINT_URL:")
-    print(f"     AWS_ENDPOINT_URL={world.endpoint} aws s3 ls --recursive s3://{world.example_bucket}")
+    screen.note("the emulator notices that a restore is done when somebody looks at the object, as --status does")
+    screen.say("the same settings serve the AWS command line:")
+    print(f"     aws --endpoint-url {world.endpoint} s3api list-objects-v2 --bucket {bucket}", flush=True)
     try:
         world.daemon.wait()
     except KeyboardInterrupt:
@@ -152,7 +157,9 @@ def conclude(verdict):
 
     screen.heading("the end")
     if verdict.false:
-        screen.say(screen.paint(f"{len(verdict.false)} of {verdict.true + len(verdict.false)} claims did not hold:", "red"))
+        screen.say(
+            screen.paint(f"{len(verdict.false)} of {verdict.true + len(verdict.false)} claims did not hold:", "red")
+        )
         for what in verdict.false:
             screen.say(f"- {what}")
         return 1

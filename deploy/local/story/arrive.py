@@ -61,7 +61,10 @@ def users(world, look, verdict):
     screen.wait_for("the buckets", BUCKET_TIMEOUT_SECS, all_have_buckets, every=0.1)
     screen.table(
         ["user", "bucket", ">after"],
-        [(user, look.buckets.get(user, "none"), f"{latency[user]:.1f} s" if user in latency else "-") for user in USERS],
+        [
+            (user, look.buckets.get(user, "none"), f"{latency[user]:.1f} s" if user in latency else "-")
+            for user in USERS
+        ],
     )
     verdict.equal("every user has a bucket", sorted(look.buckets), sorted(USERS))
     verdict.equal("no two users share one", len(set(look.buckets.values())), len(look.buckets))
@@ -91,9 +94,8 @@ def objects(look, verdict):
             for thing, now in seen.items()
         ],
     )
-    lost = {name: what for thing, now in seen.items() for name, what in look.lost(thing, now).items()}
-    verdict.same_mapping("they are there as they were put", lost, {})
-    return {thing: now.etag for thing, now in seen.items()}
+    lost = look.lost(seen)
+    verdict.check(not lost, "they are there as they were put", "; ".join(lost))
 
 
 def short(etag):

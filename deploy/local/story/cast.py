@@ -94,6 +94,8 @@ GHOST = (UUID, "data/part-0002.parquet")
 # Both are in GLACIER when they are asked for: one was put there by its owner, one by the policy.
 ASKED_BY_QUEUE = next(thing for thing in THINGS if thing.key.startswith("백업/2026"))
 ASKED_BY_CLI = next(thing for thing in THINGS if thing.multipart)
+# Nobody asks for this one in the story.
+STILL_ARCHIVED = next(thing for thing in THINGS if thing.key.startswith("백업/원본"))
 
 
 def upload(s3, bucket, thing):

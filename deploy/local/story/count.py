@@ -1,5 +1,7 @@
 """The scene of the logs: CloudTrail files become counts, exactly."""
 
+from datetime import datetime, timezone
+
 import screen
 from cast import GHOST, THINGS
 from trail import Trail
@@ -16,7 +18,9 @@ def logs(look, verdict):
     )
     for line in trail.notes:
         screen.note(line)
-    screen.note("ListObjects, HEAD, failed calls, reads by programs, other buckets and tierd's own calls are among them")
+    screen.note(
+        "ListObjects, HEAD, failed calls, reads by programs, other buckets and tierd's own calls are among them"
+    )
     verdict.check(model.files > 10, "there is something to count")
     return trail
 
@@ -26,7 +30,9 @@ def ingest(world, look, verdict, trail):
     model = trail.model
     first = world.tierd("job", "ingest", "--json")
     report = first.report()
-    show_report(report, ("files", "files_failed", "records", "records_bad", "accesses", "duplicates", "objects", "batches"))
+    show_report(
+        report, ("files", "files_failed", "records", "records_bad", "accesses", "duplicates", "objects", "batches")
+    )
     verdict.equal("a file that is cut off makes the run partial", (report.get("outcome"), first.code), ("partial", 1))
     expected = {
         "files": model.files,
@@ -62,7 +68,7 @@ def ledger_is_the_model(look, verdict, trail, claim="the ledger is the model, ro
                     name[1],
                     row.get("count"),
                     row.get("event_time"),
-                    things[name].last_used_days if name in things else "?",
+                    days_since(row.get("event_time"), trail.now),
                     row.get("storage_class"),
                     screen.size(row.get("size") or 0),
                 )
@@ -77,6 +83,13 @@ def ledger_is_the_model(look, verdict, trail, claim="the ledger is the model, ro
     attributes = ("count", "event_time", "entity_tag_value", "storage_class", "size")
     found = {name: tuple(row.get(attribute) for attribute in attributes) for name, row in rows.items()}
     verdict.same_mapping(claim, found, expected)
+
+
+def days_since(event_time, now):
+    try:
+        return (now - datetime.strptime(event_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)).days
+    except (TypeError, ValueError):
+        return "?"
 
 
 def show_report(report, names):

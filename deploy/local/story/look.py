@@ -31,7 +31,9 @@ class Look:
         self.buckets = {}
 
     def user(self, user):
-        return self.dynamodb.get_item(TableName=USERS_TABLE, Key={"userId": {"S": user}}, ConsistentRead=True).get("Item")
+        return self.dynamodb.get_item(TableName=USERS_TABLE, Key={"userId": {"S": user}}, ConsistentRead=True).get(
+            "Item"
+        )
 
     def ledger(self):
         """All rows, by (bucket, key), with plain values."""
@@ -109,11 +111,12 @@ class Look:
             "bytes": thing.digest(),
         }
 
-    def lost(self, thing, seen):
-        """What of an object is not as its owner left it: nothing, if all is well."""
-        expected = self.expected_fidelity(thing)
-        return {
-            f"{thing.key}: {name}": (expected[name] if name != "bytes" else "other bytes", found if name != "bytes" else "")
-            for name, found in seen.fidelity.items()
-            if found != expected[name]
-        }
+    def lost(self, seen):
+        """What is not as its owner left it, in words; nothing, if all is well."""
+        words = []
+        for thing, now in seen.items():
+            expected = self.expected_fidelity(thing)
+            for name, found in now.fidelity.items():
+                if found != expected[name]:
+                    words.append(f"{thing.key}: {name} was {expected[name]!r}, is {found!r}")
+        return words

@@ -17,7 +17,10 @@ def recency(uses, now):
     for thing, use in uses.items():
         last = datetime.strptime(use.event_time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
         days = (now - last).days
-        deserved[thing] = ("STANDARD" if days <= 30 else "STANDARD_IA" if days <= 90 else "GLACIER", f"used {days} days ago")
+        deserved[thing] = (
+            "STANDARD" if days <= 30 else "STANDARD_IA" if days <= 90 else "GLACIER",
+            f"used {days} days ago",
+        )
     return deserved
 
 
@@ -85,7 +88,7 @@ def transition(world, look, verdict, trail, policy, **settings):
                 thing.user[:13],
                 thing.key,
                 before[thing].storage_class,
-                after[thing].storage_class if thing in moving else "stays",
+                after[thing].storage_class if after[thing].storage_class != before[thing].storage_class else "stays",
                 f"{short(before[thing].etag)} → {short(after[thing].etag)}"
                 if before[thing].etag != after[thing].etag
                 else "same",
@@ -109,8 +112,9 @@ def transition(world, look, verdict, trail, policy, **settings):
 
 
 def nothing_is_lost(look, verdict, seen):
-    lost = {name: what for thing, now in seen.items() for name, what in look.lost(thing, now).items()}
-    verdict.same_mapping("bytes, content type, cache control, metadata, tags and KMS keys are as before", lost, {})
+    lost = look.lost(seen)
+    claim = "content type, cache control, metadata, tags, KMS keys and (where they can be read) bytes are as before"
+    verdict.check(not lost, claim, "; ".join(lost))
 
 
 def ledger_follows(look, verdict, seen):

@@ -55,7 +55,12 @@ def restores(world, look, verdict):
     screen.table(
         ["key", "asked by", "class", "tags"],
         [
-            (thing.key, "queue" if thing is ASKED_BY_QUEUE else "command", now.storage_class, now.fidelity["tags"] or "")
+            (
+                thing.key,
+                "queue" if thing is ASKED_BY_QUEUE else "command",
+                now.storage_class,
+                now.fidelity["tags"] or "",
+            )
             for thing, now in after.items()
             if thing in ASKED
         ],

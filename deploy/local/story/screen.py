@@ -29,7 +29,9 @@ def note(text):
 
 def width(text):
     """Columns on a terminal: Hangul takes two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text if not unicodedata.combining(char))
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text if not unicodedata.combining(char)
+    )
 
 
 def table(columns, rows):
@@ -40,7 +42,7 @@ def table(columns, rows):
 
     def line(values):
         padded = []
-        for value, column, wide in zip(values, columns, widths):
+        for value, column, wide in zip(values, columns, widths, strict=True):
             gap = " " * (wide - width(value))
             padded.append(gap + value if column.startswith(">") else value + gap)
         return "  ".join(padded).rstrip()

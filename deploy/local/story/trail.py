@@ -1,5 +1,5 @@
-"""The story's CloudTrail: what the users did, as log files that CloudTrail would have delivered, and beside them a model
-of what must come out. The model is kept while the events are made up; nothing is parsed to get it."""
+"""The story's CloudTrail: what the users did, as log files that CloudTrail would have delivered, and beside them a
+model of what must come out. The model is kept while the events are made up; nothing is parsed to get it."""
 
 import gzip
 import json
@@ -166,7 +166,13 @@ class Trail:
             self.record("ListObjects", bucket, moment, parameters={"prefix": "", "max-keys": "1000"}),
             self.record("ListObjects", self.buckets[OPS], moment),
             self.record(
-                "GetObject", bucket, moment, "no such key", parameters=front_end, errorCode="NoSuchKey", errorMessage="…"
+                "GetObject",
+                bucket,
+                moment,
+                "no such key",
+                parameters=front_end,
+                errorCode="NoSuchKey",
+                errorMessage="…",
             ),
             self.record("PutObject", bucket, moment, thing.key, errorCode="AccessDenied", errorMessage="Access Denied"),
             none,

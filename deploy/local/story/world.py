@@ -1,10 +1,12 @@
 """What the story stands on: the emulator, the binary, the daemon, and the clients that look at AWS."""
 
+import ctypes
 import json
 import os
 import shlex
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
@@ -28,6 +30,18 @@ class Broken(Exception):
     """The story cannot go on; the text says why."""
 
 
+def leads_elsewhere(name):
+    """Whether an environment variable could have something talk to another AWS than the emulator, or through a proxy."""
+    return name.startswith(("AWS_", "TIERD_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+
+
+def end_with_parent():
+    """Runs in the daemon's process before it becomes the daemon: if the story is killed, the daemon is told to end."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 @dataclass
 class Ran:
     """One command of tierd that has ended."""
@@ -42,7 +56,9 @@ class Ran:
             found = json.loads(self.stdout)
         except ValueError as problem:
             tail = "\n".join(self.stderr.strip().splitlines()[-8:])
-            raise Broken(f"exit {self.code}, and no JSON on stdout ({problem}): {self.stdout[:300]!r}\n{tail}") from problem
+            raise Broken(
+                f"exit {self.code}, and no JSON on stdout ({problem}): {self.stdout[:300]!r}\n{tail}"
+            ) from problem
         if not isinstance(found, dict):
             raise Broken(f"--json printed {type(found).__name__}, not one object")
         return found
@@ -65,14 +81,15 @@ class World:
         self.directory.mkdir(parents=True, exist_ok=True)
         # In a session of its own, so that Ctrl-C reaches only the story, which then ends things in order. The pipe ends
         # it should the story be killed.
-        self.emulator = subprocess.Popen(
-            [REPOSITORY / "deploy/local/emulator", "serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=open(self.directory / "emulator.log", "w", encoding="utf-8"),
-            text=True,
-            start_new_session=True,
-        )
+        with open(self.directory / "emulator.log", "w", encoding="utf-8") as log:
+            self.emulator = subprocess.Popen(
+                [REPOSITORY / "deploy/local/emulator", "serve"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
         line = self.emulator.stdout.readline()
         if not line:
             log = (self.directory / "emulator.log").read_text(encoding="utf-8", errors="replace")
@@ -93,6 +110,10 @@ class World:
         }
 
     def client(self, service):
+        # boto3 reads the environment as tierd does, profiles first.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in self.settings.items() if name.startswith("AWS_")}
         return boto3.client(
             service,
             endpoint_url=self.endpoint,
@@ -118,7 +139,7 @@ class World:
     def build(self):
         command = ["cargo", "build", "--release", "--locked", "--bin", "tierd"]
         try:
-            code = subprocess.run(command, cwd=REPOSITORY, env=self.environment(), check=False).returncode
+            code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
         except FileNotFoundError as problem:
             raise Broken("there is no cargo on the PATH; tierd is built with Rust (https://rustup.rs)") from problem
         if code != 0:
@@ -126,12 +147,9 @@ class World:
         self.binary = self.target / "release" / "tierd"
 
     def environment(self, **extra):
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "TIERD_")) and name.lower() not in ("http_proxy", "https_proxy", "all_proxy")
-        }
-        return {**kept, **self.settings, **extra} if self.endpoint else dict(os.environ)
+        """What a command of tierd gets: this environment without what could lead it elsewhere."""
+        kept = {name: value for name, value in os.environ.items() if not leads_elsewhere(name)}
+        return {**kept, **self.settings, **extra}
 
     def command(self, *arguments):
         return [str(self.binary), "--config", "config/local.toml", *arguments]
@@ -155,15 +173,17 @@ class World:
     # The daemon.
 
     def start_daemon(self):
-        self.daemon = subprocess.Popen(
-            self.command("run"),
-            cwd=REPOSITORY,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=open(self.log, "w", encoding="utf-8"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.daemon = subprocess.Popen(
+                self.command("run"),
+                cwd=REPOSITORY,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
 
     def daemon_must_run(self):
         if self.daemon and self.daemon.poll() is not None:
