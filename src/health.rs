@@ -2,7 +2,7 @@
 //! be, or that says what ails it, makes the daemon unhealthy. Being alive is not enough.
 //!
 //! The daemon writes its health to the heartbeat file; `tierd healthcheck` (and through it ECS and Docker) reads it from
-//! there, so that a check needs no port and no credentials. systemd's watchdog is fed only while all is well.
+//! there, so that a check needs no port and no credentials. systemd's watchdog is fed while no part hangs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,6 +64,13 @@ impl Health {
         problems(&self.0.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
+    /// The parts that hang: silent for longer than they may be. A part that says what ails it does not hang; to start the
+    /// process anew would not mend it.
+    pub fn hanging(&self, now: DateTime<Utc>) -> Vec<String> {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(_, part)| part.is_silent(now)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Writes the heartbeat file, in one step, so that a reader never sees half of it.
     pub fn write(&self, file: &Path, now: DateTime<Utc>) -> Result<()> {
         let beat = Heartbeat {
@@ -104,7 +111,7 @@ fn problems(parts: &BTreeMap<String, PartHealth>, now: DateTime<Utc>) -> Vec<Str
             let silence = (now - part.last_progress).num_seconds();
             match &part.ill {
                 Some(reason) => Some(format!("{name}: {reason}")),
-                None if silence > part.max_silence_secs as i64 => Some(format!(
+                None if part.is_silent(now) => Some(format!(
                     "{name}: no progress for {silence} s (at most {} s are normal)",
                     part.max_silence_secs
                 )),
@@ -112,6 +119,12 @@ fn problems(parts: &BTreeMap<String, PartHealth>, now: DateTime<Utc>) -> Vec<Str
             }
         })
         .collect()
+}
+
+impl PartHealth {
+    fn is_silent(&self, now: DateTime<Utc>) -> bool {
+        (now - self.last_progress).num_seconds() > self.max_silence_secs as i64
+    }
 }
 
 impl Pulse {
@@ -123,10 +136,13 @@ impl Pulse {
         });
     }
 
-    /// The part cannot work, and why.
+    /// The part cannot work, and why. It will try again: this is a sign of life.
     pub fn ill(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.set(|part| part.ill = Some(reason));
+        self.set(|part| {
+            part.last_progress = clock::now();
+            part.ill = Some(reason);
+        });
     }
 
     fn set(&self, change: impl FnOnce(&mut PartHealth)) {

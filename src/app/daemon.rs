@@ -139,7 +139,7 @@ async fn heartbeat(app: Arc<App>) {
             }
             Err(_) => {}
         }
-        if app.health.problems(now).is_empty() {
+        if app.health.hanging(now).is_empty() {
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
         if since_throttles >= THROTTLES_INTERVAL {
