@@ -12,6 +12,7 @@ use crate::clock;
 use crate::health::HEARTBEAT_INTERVAL;
 use crate::jobs::Job;
 use crate::metrics::{About, Unit};
+use crate::resources::Resources;
 use crate::scheduler::{self, Runner, Scheduled};
 use crate::supervisor::Supervisor;
 
@@ -30,10 +31,17 @@ pub enum Ended {
 }
 
 impl App {
-    /// Runs every enabled part until `stop` is cancelled, then drains. Fails at once if what the parts need is missing.
+    /// Runs every enabled part until `stop` is cancelled, then drains. Fails with
+    /// [`NotReady`](crate::resources::NotReady) if a table or a queue that they need is missing.
     pub async fn run_daemon(self, stop: CancellationToken) -> Result<Ended> {
         let app = Arc::new(self);
         let settings = app.settings.clone();
+        // It only looks, so a stop need not wait for it: where nothing answers, it takes its time.
+        let resources = Resources::new(app.clients.clone());
+        tokio::select! {
+            ready = resources.require(&settings) => ready?,
+            () = stop.cancelled() => return Ok(Ended::Drained),
+        }
         let mut parts = Supervisor::new(stop.clone());
 
         app.spawn_provision(&mut parts);

@@ -1,7 +1,9 @@
 //! The command line: one file a command. A command builds the [`App`](crate::app::App), runs something on it, prints the
 //! result on stdout and says how it went by its [`Exit`].
 
+mod check;
 mod healthcheck;
+mod init;
 mod job;
 mod progress_bar;
 mod run;
@@ -68,6 +70,16 @@ enum Command {
     /// Then it drains and exits 0; a second signal exits at once. Log lines and metrics go to stdout, one JSON object a
     /// line.
     Run,
+    /// Shows the configuration as it takes effect, and verifies that all it needs is there
+    ///
+    /// Prints the whole configuration as TOML, the next five times of every schedule, and a line for each table, queue and
+    /// bucket that is needed: how it stands, and the mend. Changes nothing.
+    Check(check::Args),
+    /// Makes the tables and queues that `check` misses
+    ///
+    /// Makes the ledger and the state table, and each queue with its dead-letter queue and its policy, and prints a line
+    /// for each.
+    Init(init::Args),
     /// Runs one job now, in the foreground
     ///
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
@@ -113,6 +125,8 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Run => run::run(settings).await,
+            Command::Check(args) => check::run(settings, args).await,
+            Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }
@@ -131,10 +145,12 @@ pub fn main() -> ExitCode {
 /// What an error that ended a command means for its exit code.
 fn exit_for(error: &anyhow::Error) -> Exit {
     use crate::aws::{AwsError, Kind};
+    use crate::resources::NotReady;
     let outage = error.chain().any(|cause| {
-        cause
-            .downcast_ref::<AwsError>()
-            .is_some_and(|e| e.is_outage() || matches!(e.kind, Kind::NotFound | Kind::Transient))
+        cause.is::<NotReady>()
+            || cause
+                .downcast_ref::<AwsError>()
+                .is_some_and(|e| e.is_outage() || matches!(e.kind, Kind::NotFound | Kind::Transient))
     });
     if outage { Exit::Unavailable } else { Exit::Failures }
 }

@@ -1,0 +1,103 @@
+//! `tierd check`.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+
+use super::{Exit, foreground};
+use crate::clock::{self, rfc3339};
+use crate::config::Settings;
+use crate::resources::{Finding, Resources, Standing, needed};
+
+/// How many times of each schedule are shown.
+const NEXT_TIMES: usize = 5;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each line of what is needed begins with how it stands:
+  ok       in order
+  missing  not there
+  pending  being made
+  differs  there, but not as it is needed
+  unknown  could not be looked at
+and ends with what to do about it. `tierd init` makes what is tierd's own.
+
+Exit code 0 if all is in order, 1 if something differs, 69 if something is missing or cannot be looked at, 78 if the
+configuration is bad.
+
+Examples:
+  tierd check                            before the first start, and after every change
+  tierd --config new.toml check --offline
+  TIERD__INGEST__SCHEDULE='cron(0 3 ? * MON *)' tierd check --offline | grep ^next")]
+pub struct Args {
+    /// Only the configuration and its schedules; make no call to AWS
+    #[arg(long)]
+    offline: bool,
+}
+
+pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
+    println!("{}", settings.to_toml());
+    print!("{}", next_times(&settings, clock::now()));
+    if args.offline {
+        return Ok(Exit::Done);
+    }
+    println!();
+    let app = foreground(settings).await?;
+    let findings = Resources::new(app.clients.clone()).inspect_all(&needed(&app.settings)).await;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    Ok(exit_of(&findings))
+}
+
+/// The worst of all decides.
+fn exit_of(findings: &[Finding]) -> Exit {
+    let exits = findings.iter().map(|finding| match finding.standing {
+        Standing::Ok(_) => Exit::Done,
+        Standing::Differs(_) => Exit::Failures,
+        Standing::Missing | Standing::Pending | Standing::Unknown(_) => Exit::Unavailable,
+    });
+    exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Done)
+}
+
+/// A line for each of the next times of every schedule.
+fn next_times(settings: &Settings, now: DateTime<Utc>) -> String {
+    let mut out = String::new();
+    for (key, schedule, zone) in settings.schedules() {
+        let mut times = std::iter::successors(schedule.next_after(now, zone), |last| schedule.next_after(*last, zone))
+            .take(NEXT_TIMES)
+            .peekable();
+        if times.peek().is_none() {
+            writeln!(out, "next {key} never: {} has no time to come", schedule.as_str())
+                .expect("writing to a string cannot fail");
+        }
+        for time in times {
+            writeln!(out, "next {key} {}", rfc3339(time)).expect("writing to a string cannot fail");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_five_times_of_every_schedule_in_force_are_shown() {
+        let toml = "provision.enabled = false\nrestore.enabled = false\ningest.enabled = false\n\
+                    transition.schedule = \"cron(0 9 1 * ? *)\"\ntransition.timezone = \"Asia/Seoul\"\n\
+                    reconcile.schedule = \"cron(0 0 1 1 ? 2020)\"\n";
+        let settings = Settings::from_toml(toml).unwrap_or_else(|e| panic!("{e}"));
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        assert_eq!(
+            next_times(&settings, now),
+            "next reconcile.schedule never: cron(0 0 1 1 ? 2020) has no time to come\n\
+             next transition.schedule 2023-12-01T00:00:00Z\n\
+             next transition.schedule 2024-01-01T00:00:00Z\n\
+             next transition.schedule 2024-02-01T00:00:00Z\n\
+             next transition.schedule 2024-03-01T00:00:00Z\n\
+             next transition.schedule 2024-04-01T00:00:00Z\n"
+        );
+    }
+}
