@@ -3,6 +3,8 @@
 //! Rows of a bucket come in UTF-8 byte order of their keys, the order of S3's listings too. Every write says what it
 //! expects of the row, so that writers that overlap (two daemons, an ingest beside a transition) never undo each other.
 
+mod effects;
+
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context;
@@ -14,6 +16,7 @@ use crate::state::Item;
 use crate::state::item::{n, s, t};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
+use crate::tiering::reconcile::Facts;
 use crate::tiering::storage_class::StorageClass;
 
 /// A handle on the ledger table; cheap to clone.
@@ -22,6 +25,10 @@ pub struct Ledger {
     client: aws_sdk_dynamodb::Client,
     table: String,
 }
+
+/// The character whose UTF-8 bytes (four) come last, and the most bytes that a key has.
+const LAST_KEY_CHARACTER: char = char::MAX;
+const MAX_KEY_BYTES: usize = 1024;
 
 /// Whether a conditional change of a row was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +48,7 @@ pub struct Accesses {
 }
 
 /// Where an object lies, as a listing or a copy's answer says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
-    pub etag: ETag,
-    pub class: StorageClass,
-    /// Bytes.
-    pub size: u64,
-    pub class_since: DateTime<Utc>,
-}
+pub type Placement = Facts;
 
 impl Ledger {
     pub fn new(client: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
@@ -59,7 +59,8 @@ impl Ledger {
         &self.table
     }
 
-    /// The buckets that have rows. Reads the whole table once, keys only: DynamoDB has no cheaper way to ask.
+    /// The buckets that have rows. DynamoDB has no way to ask for the distinct hash keys; but a scan can be told to go on
+    /// behind the last key that a bucket can have, so that a bucket of any size costs one page.
     pub async fn buckets(&self) -> AwsResult<BTreeSet<BucketName>> {
         let mut buckets = BTreeSet::new();
         let mut start = None;
@@ -81,10 +82,11 @@ impl Ledger {
                     other => tracing::warn!(event = "ledger.row_rejected", problem = ?other, "a row names no bucket"),
                 }
             }
-            start = page.last_evaluated_key.filter(|k| !k.is_empty());
-            if start.is_none() {
+            let Some(mut last) = page.last_evaluated_key.filter(|k| !k.is_empty()) else {
                 return Ok(buckets);
-            }
+            };
+            last.insert("object_key".to_owned(), s(LAST_KEY_CHARACTER.to_string().repeat(MAX_KEY_BYTES / 4)));
+            start = Some(last);
         }
     }
 
@@ -154,15 +156,7 @@ impl Ledger {
     /// Takes what a listing says into a row that still has the ETag that was compared (none, for a row that never met a
     /// listing). The history stays.
     pub async fn place(&self, id: &ObjectId, expected: Option<&ETag>, now_at: &Placement) -> AwsResult<Change> {
-        let update = self
-            .update(id)
-            .update_expression(
-                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since",
-            )
-            .expression_attribute_values(":etag", s(now_at.etag.as_str()))
-            .expression_attribute_values(":class", s(now_at.class.as_str()))
-            .expression_attribute_values(":size", n(now_at.size))
-            .expression_attribute_values(":since", t(now_at.class_since));
+        let update = self.set_facts(id, now_at);
         let update = match expected {
             Some(etag) => update
                 .condition_expression("attribute_exists(bucket_name) AND entity_tag_value = :expected")
@@ -175,47 +169,19 @@ impl Ledger {
         self.send(id, update).await
     }
 
-    /// Makes a row for an object that has none: count 0, last used when it was last written.
-    pub async fn adopt(&self, id: &ObjectId, placement: &Placement, last_modified: DateTime<Utc>) -> AwsResult<Change> {
-        let update = self
-            .update(id)
+    fn set_facts(
+        &self,
+        id: &ObjectId,
+        facts: &Facts,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        self.update(id)
             .update_expression(
-                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since, \
-                 event_time = :time, #count = :zero",
+                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since",
             )
-            .condition_expression("attribute_not_exists(bucket_name)")
-            .expression_attribute_names("#count", "count")
-            .expression_attribute_values(":etag", s(placement.etag.as_str()))
-            .expression_attribute_values(":class", s(placement.class.as_str()))
-            .expression_attribute_values(":size", n(placement.size))
-            .expression_attribute_values(":since", t(placement.class_since))
-            .expression_attribute_values(":time", t(last_modified))
-            .expression_attribute_values(":zero", n(0));
-        self.send(id, update).await
-    }
-
-    /// Drops the row of an object that is gone, unless it was used since `listed_at`, or counted since it was read.
-    pub async fn drop_row(&self, row: &LedgerRow, listed_at: DateTime<Utc>) -> AwsResult<Change> {
-        let mut delete = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(key(&row.id)))
-            .expression_attribute_values(":listed", t(listed_at));
-        delete = match row.last_batch {
-            Some(batch) => delete
-                .condition_expression(
-                    "(attribute_not_exists(event_time) OR event_time < :listed) AND last_batch = :batch",
-                )
-                .expression_attribute_values(":batch", n(batch)),
-            None => delete.condition_expression(
-                "(attribute_not_exists(event_time) OR event_time < :listed) AND attribute_not_exists(last_batch)",
-            ),
-        };
-        match delete.send().await {
-            Ok(_) => Ok(Change::Made),
-            Err(e) => refused(AwsError::new("DeleteItem", format_args!("{} {}", self.table, row.id), e)),
-        }
+            .expression_attribute_values(":etag", s(facts.etag.as_str()))
+            .expression_attribute_values(":class", s(facts.class.as_str()))
+            .expression_attribute_values(":size", n(facts.size))
+            .expression_attribute_values(":since", t(facts.class_since))
     }
 
     fn update(&self, id: &ObjectId) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
@@ -243,10 +209,17 @@ pub struct RowPager<'a> {
     done: bool,
 }
 
+/// A row whose attributes make no sense. Its key is known, since DynamoDB vouches for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRow {
+    pub id: ObjectId,
+    pub problem: String,
+}
+
 impl RowPager<'_> {
-    /// The next page; None after the last one. A row that cannot be read is an error with its key: to go on without it
-    /// would take its object for one that was never seen.
-    pub async fn next_page(&mut self) -> anyhow::Result<Option<Vec<LedgerRow>>> {
+    /// The next page; None after the last one. After an error the same page is asked for again. A row that cannot be read
+    /// keeps its place in the order: to go on as if it were not there would take its object for one that was never seen.
+    pub async fn next_page(&mut self) -> anyhow::Result<Option<Vec<Result<LedgerRow, UnreadableRow>>>> {
         if self.done {
             return Ok(None);
         }
@@ -258,28 +231,29 @@ impl RowPager<'_> {
             .key_condition_expression("bucket_name = :bucket")
             .expression_attribute_values(":bucket", s(self.bucket.as_str()))
             .consistent_read(true)
-            .set_exclusive_start_key(self.start.take())
+            .set_exclusive_start_key(self.start.clone())
             .send()
             .await
             .map_err(|e| AwsError::new("Query", format_args!("{} {}", self.ledger.table, self.bucket), e))?;
-        self.start = page.last_evaluated_key.filter(|k| !k.is_empty());
-        self.done = self.start.is_none();
-        page.items
+        let rows = page
+            .items
             .unwrap_or_default()
             .into_iter()
-            .map(|item| {
-                let item = Item::from(item);
-                parse(&item).with_context(|| {
-                    format!(
-                        "reading the row of s3://{}/{} in table {}",
-                        self.bucket,
-                        item.opt_str("object_key").unwrap_or("?"),
-                        self.ledger.table
-                    )
-                })
-            })
-            .collect::<anyhow::Result<Vec<_>>>()
-            .map(Some)
+            .map(|item| self.read(&Item::from(item)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        self.start = page.last_evaluated_key.filter(|k| !k.is_empty());
+        self.done = self.start.is_none();
+        Ok(Some(rows))
+    }
+
+    fn read(&self, item: &Item) -> anyhow::Result<Result<LedgerRow, UnreadableRow>> {
+        let place = || format!("reading a row of bucket {} in table {}", self.bucket, self.ledger.table);
+        let key = ObjectKey::new(item.str("object_key").with_context(place)?).with_context(place)?;
+        let id = ObjectId::new(self.bucket.clone(), key);
+        Ok(parse(item).map_err(|error| UnreadableRow {
+            problem: format!("the row of {id} in table {} cannot be read: {error:#}", self.ledger.table),
+            id,
+        }))
     }
 }
 

@@ -258,7 +258,7 @@ pub struct Breaker {
 pub enum Verdict {
     /// Apply all effects.
     Allowed,
-    /// Apply nothing to this bucket, and report it.
+    /// Drop nothing in this bucket, and report it.
     Tripped { rows: u64, drops: u64 },
 }
 

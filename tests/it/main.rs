@@ -6,4 +6,5 @@
 mod daemon;
 mod harness;
 mod resources;
+mod reconcile;
 mod world;
