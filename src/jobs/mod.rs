@@ -1,6 +1,7 @@
 //! The scheduled jobs. Each has a `run_once` that does a bounded piece of work and reports; the lease, the history and
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
+pub mod ingest;
 pub mod report;
 
 use crate::progress::Progress;
