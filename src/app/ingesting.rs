@@ -1,13 +1,85 @@
-//! Ingest, made of what it may touch.
+//! Ingest, made of what it may touch, and the reconcile that follows it.
 
-use anyhow::{Result, bail};
+use std::pin::Pin;
+
+use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::jobs::{Body, RunOptions};
+use crate::clock;
+use crate::jobs::ingest::{Ingest, Limits, LogSource};
+use crate::jobs::report::{IngestReport, Outcome};
+use crate::jobs::{Body, Job, Ran, ReconcileAfter, RunOptions};
+use crate::s3::S3;
+use crate::tiering::access::PrincipalPattern;
 
 impl App {
-    pub(super) async fn ingest(&self, _options: &RunOptions, _stop: &CancellationToken) -> Result<Body> {
-        bail!("not merged yet")
+    pub(super) async fn ingest(&self, options: &RunOptions, stop: &CancellationToken) -> Result<Body> {
+        let ingest = self.ingest_parts().await?;
+        let mut report = ingest.run_once(options, clock::now_secs(), stop).await?;
+        let failed = report.outcome == Some(Outcome::Failed);
+        if options.reconcile_after == ReconcileAfter::Yes && !failed && !stop.is_cancelled() {
+            self.reconcile_after(options, stop, &mut report).await?;
+        }
+        Ok(Body::Ingest(report))
+    }
+
+    async fn ingest_parts(&self) -> Result<Ingest> {
+        let settings = &self.settings.ingest;
+        let mut exclude: Vec<PrincipalPattern> =
+            settings.exclude_principals.iter().map(PrincipalPattern::new).collect();
+        exclude.push(PrincipalPattern::own_identity(&self.clients.own_arn().await?));
+        let sources: Vec<LogSource> = settings
+            .source
+            .iter()
+            .enumerate()
+            .map(|(at, source)| {
+                let s3 = match &source.region {
+                    Some(region) => S3::new(self.clients.s3_in(region), self.clients.s3_copy.clone()),
+                    None => self.s3.clone(),
+                };
+                LogSource::new(source, &settings.count, exclude.clone(), s3)
+                    .with_context(|| format!("ingest.source.{at}"))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Ingest {
+            state: self.state.clone(),
+            ledger: self.ledger.clone(),
+            sources: sources.into(),
+            limits: Limits {
+                lookback: settings.lookback,
+                batch_files: settings.batch_files,
+                batch_bytes: settings.batch_bytes,
+                max_file_bytes: settings.max_file_bytes,
+                concurrency: settings.concurrency,
+                write_concurrency: self.settings.ledger.write_concurrency,
+            },
+        })
+    }
+
+    async fn reconcile_after(
+        &self,
+        options: &RunOptions,
+        stop: &CancellationToken,
+        report: &mut IngestReport,
+    ) -> Result<()> {
+        match self.boxed_run(Job::Reconcile, options, stop).await? {
+            Ran::Done(nested) => report.reconcile = Some(nested),
+            Ran::HeldBy(holder) => {
+                report.problems.push(format!("no reconcile: {holder} runs one now"));
+                report.outcome = Some(report.outcome.map_or(Outcome::Partial, |own| own.max(Outcome::Partial)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A job that runs within another: boxed, for its type would hold itself.
+    fn boxed_run<'a>(
+        &'a self,
+        job: Job,
+        options: &'a RunOptions,
+        stop: &'a CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<Ran>> + Send + 'a>> {
+        Box::pin(self.run_job(job, options, stop))
     }
 }

@@ -2,6 +2,7 @@
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
 pub mod reconcile;
+pub mod ingest;
 pub mod report;
 
 use crate::progress::Progress;

@@ -81,6 +81,9 @@ pub struct IngestReport {
     /// A file or batch that was neither counted nor set aside waits for the next run.
     #[serde(skip)]
     pub outcome: Option<Outcome>,
+    /// Whether it failed because AWS cannot be used or something is missing.
+    #[serde(skip)]
+    pub outage: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<Box<JobReport>>,
 }
@@ -140,9 +143,12 @@ impl JobReport {
         ended_at: DateTime<Utc>,
         body: anyhow::Result<Body>,
     ) -> Self {
-        let mut outage = false;
+        let outage;
         let (outcome, body) = match body {
-            Ok(body) => (body.outcome(), body),
+            Ok(body) => {
+                outage = matches!(&body, Body::Ingest(r) if r.outage);
+                (body.outcome(), body)
+            }
             Err(error) => {
                 outage = error.chain().any(|e| {
                     e.downcast_ref::<crate::aws::AwsError>()

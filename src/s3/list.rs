@@ -47,8 +47,13 @@ impl S3 {
         Pager { s3: self, bucket, request, token: None, done: false }
     }
 
-    /// The distinct beginnings of keys under `prefix` up to and with the next `/`, in order.
-    pub async fn list_dirs(&self, bucket: &BucketName, prefix: &str) -> AwsResult<Vec<String>> {
+    /// The distinct beginnings of keys under `prefix` up to and with the next `delimiter`, in order.
+    pub async fn list_common_prefixes(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        delimiter: char,
+    ) -> AwsResult<Vec<String>> {
         let mut dirs = Vec::new();
         let mut token = None;
         loop {
@@ -57,7 +62,7 @@ impl S3 {
                 .list_objects_v2()
                 .bucket(bucket.as_str())
                 .prefix(prefix)
-                .delimiter("/")
+                .delimiter(delimiter)
                 .encoding_type(EncodingType::Url)
                 .set_continuation_token(token)
                 .send()

@@ -5,10 +5,12 @@
 //! | `lease` | name of a part or job | who works, and the fencing counter | [`lease`] |
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
+//! | `ingest` | `sequence`, `batch#N`, `cursor#DIR`, `coverage`, `sweep` | what of the logs is counted | [`batches`] |
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
 
+pub mod batches;
 pub(crate) mod item;
 pub mod lease;
 pub mod quarantine;
