@@ -3,6 +3,7 @@
 
 pub mod bucket_facts;
 pub mod copy;
+pub mod bucket;
 pub mod list;
 pub mod object;
 

@@ -6,14 +6,21 @@
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
 //! | `ingest` | `sequence`, `batch#N`, `cursor#DIR`, `coverage`, `sweep` | what of the logs is counted | [`batches`] |
+//! | `stream` | `current` | which stream is read, whether a sweep is owed | [`checkpoints`] |
+//! | `checkpoint#ARN` | shard | how far each shard was read | [`checkpoints`] |
+//! | `gap` | stream, shard, sequence | records of the stream that were lost | [`checkpoints`] |
+//! | `reservation` | user | the name that a user's bucket is about to have | [`reservations`] |
+//! | `orphan` | bucket | buckets made for users who were gone by then | [`reservations`] |
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
 
 pub mod batches;
+pub mod checkpoints;
 pub(crate) mod item;
 pub mod lease;
 pub mod quarantine;
+pub mod reservations;
 pub mod runs;
 
 use std::collections::HashMap;

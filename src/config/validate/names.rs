@@ -1,5 +1,7 @@
 //! What AWS's names look like, as far as a configuration can be wrong about them.
 
+use crate::tiering::bucket_name::{BucketNameTemplate, TemplateError};
+
 /// What is wrong, and what would be right.
 type Wrong = (String, String);
 
@@ -101,40 +103,14 @@ pub fn is_level_filter(filter: &str) -> bool {
 
 /// Whether buckets named by this template are one user's each, and may exist at all.
 pub fn check_bucket_name_template(template: &str) -> Result<(), Wrong> {
-    const PLACEHOLDERS: [&str; 2] = ["user_id", "timestamp"];
-    let form = || "write one like \"siuu{user_id}-{timestamp}\"".to_owned();
-    let mut rest = template;
-    let mut user_ids = 0;
-    while let Some(at) = rest.find(['{', '}']) {
-        check_literal(&rest[..at])?;
-        let inner = rest[at..].strip_prefix('{').and_then(|inner| inner.split_once('}'));
-        let Some((name, after)) = inner else {
-            return Err((format!("{template:?} has a brace without its other"), form()));
-        };
-        if !PLACEHOLDERS.contains(&name) {
-            return Err((format!("{{{name}}} is no placeholder"), "there are {user_id} and {timestamp}".to_owned()));
+    match BucketNameTemplate::new(template) {
+        Ok(_) => Ok(()),
+        Err(TemplateError::NoUserId) => {
+            Err((format!("{template:?} gives all users one bucket"), "put {user_id} into it".to_owned()))
         }
-        user_ids += usize::from(name == "user_id");
-        rest = after;
-    }
-    check_literal(rest)?;
-    match user_ids {
-        1.. if template.starts_with(['-', '.']) || template.ends_with(['-', '.']) => Err((
-            format!("{template:?} begins or ends with a sign"),
-            "begin and end with a letter or a digit".to_owned(),
-        )),
-        1.. => Ok(()),
-        0 => Err((format!("{template:?} gives all users one bucket"), "put {user_id} into it".to_owned())),
-    }
-}
-
-fn check_literal(text: &str) -> Result<(), Wrong> {
-    match text.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-')) {
-        None => Ok(()),
-        Some(c) => Err((
-            format!("a bucket's name cannot hold {c:?}"),
-            "write lower-case letters, digits and `-` around the placeholders".to_owned(),
-        )),
+        Err(error) => {
+            Err((format!("{template:?}: {error}"), "write one like \"siuu{user_id}-{timestamp}\"".to_owned()))
+        }
     }
 }
 
