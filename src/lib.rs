@@ -10,6 +10,7 @@ pub mod health;
 pub mod jobs;
 pub mod ledger;
 pub mod metrics;
+pub mod prices;
 pub mod progress;
 pub mod s3;
 pub mod scheduler;
