@@ -176,8 +176,9 @@ impl Ledger {
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
         self.update(id)
             .update_expression(
-                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since",
+                "SET entity_tag_value = :etag, storage_class = :class, #size = :size, class_since = :since",
             )
+            .expression_attribute_names("#size", "size")
             .expression_attribute_values(":etag", s(facts.etag.as_str()))
             .expression_attribute_values(":class", s(facts.class.as_str()))
             .expression_attribute_values(":size", n(facts.size))

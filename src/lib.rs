@@ -62,6 +62,7 @@ pub mod health;
 pub mod jobs;
 pub mod ledger;
 pub mod metrics;
+pub mod prices;
 pub mod progress;
 pub mod resources;
 pub mod provision;

@@ -1,9 +1,11 @@
 //! The scheduled jobs. Each has a `run_once` that does a bounded piece of work and reports; the lease, the history and
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
+mod ahead;
 pub mod reconcile;
 pub mod ingest;
 pub mod report;
+pub mod transition;
 
 use crate::progress::Progress;
 

@@ -1,7 +1,7 @@
 //! Reconcile: the ledger made to say what the buckets' listings say.
 //!
 //! What is to be done to which row is decided in [`crate::tiering::reconcile`]; here are the streams and the effects. For
-//! each bucket the listing and the ledger's rows are read side by side, each a page ahead ([`ahead`]), and the effects go to
+//! each bucket the listing and the ledger's rows are read side by side, each a page ahead ([`super::ahead`]), and the effects go to
 //! a file without a name ([`spool`]). Only when both streams have been read to their ends, and the breaker has judged the
 //! drops, is the file read back and each effect applied under its condition. So:
 //!
@@ -11,7 +11,6 @@
 //!
 //! Buckets are independent of each other, and some are worked on at once.
 
-mod ahead;
 mod bucket;
 mod spool;
 mod users;

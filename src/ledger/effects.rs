@@ -84,14 +84,15 @@ impl Ledger {
     }
 
     async fn adopt(&self, id: &ObjectId, event_time: DateTime<Utc>, facts: &Facts) -> AwsResult<Change> {
-        let update = self.update(id);
-        let update = update
+        let update = self
+            .update(id)
             .update_expression(
-                "SET entity_tag_value = :etag, storage_class = :class, size = :size, class_since = :since, \
+                "SET entity_tag_value = :etag, storage_class = :class, #size = :size, class_since = :since, \
                  event_time = :time, #count = :zero",
             )
             .condition_expression("attribute_not_exists(bucket_name)")
             .expression_attribute_names("#count", "count")
+            .expression_attribute_names("#size", "size")
             .expression_attribute_values(":etag", s(facts.etag.as_str()))
             .expression_attribute_values(":class", s(facts.class.as_str()))
             .expression_attribute_values(":size", n(facts.size))

@@ -8,6 +8,7 @@ pub mod list;
 pub mod object;
 
 use aws_sdk_s3::Client;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
 
 /// A handle on S3; cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +27,13 @@ impl S3 {
     /// somebody waits for.
     pub fn for_bulk(&self) -> Self {
         Self { client: self.copier.clone(), copier: self.copier.clone() }
+    }
+
+    /// The same with every attempt of every call shown to `interceptor`.
+    pub fn watched_by(&self, interceptor: impl Intercept + Clone + 'static) -> Self {
+        let watched =
+            |client: &Client| Client::from_conf(client.config().to_builder().interceptor(interceptor.clone()).build());
+        Self { client: watched(&self.client), copier: watched(&self.copier) }
     }
 
     /// The SDK's client, for the modules of this folder.

@@ -206,6 +206,33 @@ impl S3 {
         Ok(())
     }
 
+    /// Deletes one version, and no other. `null` names the version that was written while the bucket kept none.
+    pub async fn delete_version(&self, id: &ObjectId, version_id: &str) -> AwsResult<()> {
+        self.client
+            .delete_object()
+            .bucket(id.bucket.as_str())
+            .key(id.key.as_str())
+            .version_id(version_id)
+            .send()
+            .await
+            .map_err(|e| AwsError::new("DeleteObject", id, e))?;
+        Ok(())
+    }
+
+    /// Whether the object is encrypted with a customer's key. A HEAD of such an object answers 400 and cannot say why;
+    /// a GET can.
+    pub async fn has_customer_key(&self, id: &ObjectId) -> AwsResult<bool> {
+        let asked =
+            self.client.get_object().bucket(id.bucket.as_str()).key(id.key.as_str()).range("bytes=0-0").send().await;
+        match asked {
+            Ok(_) => Ok(false),
+            Err(e) => match AwsError::new("GetObject", id, e) {
+                e if e.is("InvalidRequest") => Ok(true),
+                e => Err(e),
+            },
+        }
+    }
+
     /// Asks S3 to restore an archived object. `days` is None for Intelligent-Tiering's archive tiers, which take none.
     /// The codes that mean something to the caller: `RestoreAlreadyInProgress`, `GlacierExpeditedRetrievalNotAvailable`,
     /// `InvalidObjectState`.

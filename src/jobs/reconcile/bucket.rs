@@ -6,11 +6,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::Reconcile;
-use super::ahead::{self, Ahead};
 use super::spool::Spool;
 use crate::aws::AwsError;
 use crate::clock;
 use crate::jobs::Mode;
+use crate::jobs::ahead::{self, Ahead};
 use crate::ledger::{Change, UnreadableRow};
 use crate::progress::Progress;
 use crate::tiering::ledger_row::LedgerRow;

@@ -28,11 +28,30 @@ pub enum SkipReason {
     PaybackTooLong,
     /// The run's cap was reached before this move.
     CapReached,
+    /// The ledger's row makes no sense.
+    Unreadable,
+    // What only the object itself tells, when it is about to be moved:
+    /// There is no such object any more.
+    Gone,
+    /// The object is no longer what the move was decided for, or somebody writes to it.
+    Changed,
+    /// It is in the class already; only the ledger did not know.
+    AlreadyThere,
+    /// Encrypted with a key that only the customer has (SSE-C).
+    CustomerKey,
+    /// The bucket keeps versions, and the configuration leaves such buckets alone.
+    Versioned,
+    /// The version could not be deleted after the move, and would be billed beside the new one.
+    Locked,
+    /// Something of it would be lost by a copy.
+    CannotBeCarried,
+    /// Its restore was asked for; it is moved when that is done.
+    RestoreRequested,
 }
 
 impl SkipReason {
     /// All reasons, in the order in which they are asked.
-    pub const ALL: [SkipReason; 12] = [
+    pub const ALL: [SkipReason; 21] = [
         Self::NotReconciled,
         Self::NoLastUse,
         Self::UnmanagedClass,
@@ -45,6 +64,15 @@ impl SkipReason {
         Self::NoSaving,
         Self::PaybackTooLong,
         Self::CapReached,
+        Self::Unreadable,
+        Self::Gone,
+        Self::Changed,
+        Self::AlreadyThere,
+        Self::CustomerKey,
+        Self::Versioned,
+        Self::Locked,
+        Self::CannotBeCarried,
+        Self::RestoreRequested,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -61,6 +89,15 @@ impl SkipReason {
             Self::NoSaving => "no-saving",
             Self::PaybackTooLong => "payback-too-long",
             Self::CapReached => "cap-reached",
+            Self::Unreadable => "unreadable",
+            Self::Gone => "gone",
+            Self::Changed => "changed",
+            Self::AlreadyThere => "already-there",
+            Self::CustomerKey => "customer-key",
+            Self::Versioned => "versioned",
+            Self::Locked => "locked",
+            Self::CannotBeCarried => "cannot-be-carried",
+            Self::RestoreRequested => "restore-requested",
         }
     }
 }

@@ -1,0 +1,165 @@
+//! The plan step: rows in, moves out, and why everything else stays where it is.
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::add_problem;
+use super::policies::{BucketPolicies, BucketPolicy};
+use crate::jobs::ahead;
+use crate::ledger::{Ledger, UnreadableRow};
+use crate::progress::Progress;
+use crate::tiering::cost::Prices;
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::object::BucketName;
+use crate::tiering::plan::{CapLimits, Caps, PlannedMove, Summary};
+use crate::tiering::policy::Decision;
+use crate::tiering::policy::frequency::Census;
+use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement};
+use crate::tiering::policy::objection::SkipReason;
+
+/// Everything that a plan goes by.
+#[derive(Debug)]
+pub struct Planner {
+    pub ledger: Ledger,
+    pub policies: BucketPolicies,
+    pub guards: Guards,
+    pub evidence: Evidence,
+    pub prices: Prices,
+    pub caps: CapLimits,
+    pub now: DateTime<Utc>,
+}
+
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub struct Planned {
+    pub summary: Summary,
+    /// Buckets whose rows could not be read to their end.
+    pub buckets_failed: u64,
+    pub problems: Vec<String>,
+}
+
+/// A plan under way.
+struct Planning<'a> {
+    bench: Bench<'a>,
+    caps: Caps,
+    moves: mpsc::Sender<PlannedMove>,
+    progress: &'a Progress,
+    planned: Planned,
+}
+
+/// Whether there is anybody left to plan for.
+#[derive(PartialEq, Eq)]
+enum Go {
+    On,
+    Home,
+}
+
+impl Planner {
+    /// Looks at every row and sends each move that policy, guards and caps let through. Ends early when `stop` is cancelled
+    /// or nobody takes the moves any more.
+    pub async fn run(
+        &self,
+        moves: mpsc::Sender<PlannedMove>,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<Planned> {
+        let buckets = self.ledger.buckets().await.context("asking the ledger for its buckets")?;
+        let bench = Bench { now: self.now, guards: &self.guards, evidence: self.evidence, prices: &self.prices };
+        let mut planning = Planning { bench, caps: Caps::new(self.caps), moves, progress, planned: Planned::default() };
+        for bucket in &buckets {
+            match self.bucket(bucket, &mut planning, stop).await {
+                Ok(Go::On) => {}
+                Ok(Go::Home) => break,
+                Err(error) => {
+                    let problem = format!("s3://{bucket}: {error:#}");
+                    tracing::error!(
+                        event = "transition.bucket.failed",
+                        bucket = bucket.as_str(),
+                        error = problem,
+                        "the bucket's rows cannot be read"
+                    );
+                    planning.planned.buckets_failed += 1;
+                    add_problem(&mut planning.planned.problems, problem);
+                }
+            }
+        }
+        Ok(planning.planned)
+    }
+
+    async fn bucket(&self, bucket: &BucketName, planning: &mut Planning<'_>, stop: &CancellationToken) -> Result<Go> {
+        // A rank needs the whole bucket before the first row can be decided.
+        let mut decide: Box<dyn FnMut(&LedgerRow) -> Option<Decision> + Send> = match self.policies.of_bucket(bucket) {
+            BucketPolicy::Recency(recency) => Box::new(move |row| recency.decide(row, self.now)),
+            BucketPolicy::Frequency(frequency) => {
+                let mut census = Census::default();
+                let mut rows = ahead::rows(&self.ledger, bucket);
+                while let Some(row) = rows.next().await? {
+                    if let Ok(row) = row {
+                        census.count(&row);
+                    }
+                    if stop.is_cancelled() {
+                        return Ok(Go::Home);
+                    }
+                }
+                let mut cut = census.cut(frequency);
+                Box::new(move |row| Some(cut.decide(row)))
+            }
+        };
+        let mut rows = ahead::rows(&self.ledger, bucket);
+        while let Some(row) = rows.next().await? {
+            if stop.is_cancelled() {
+                return Ok(Go::Home);
+            }
+            planning.planned.summary.consider(bucket);
+            planning.progress.add_records(1);
+            match row {
+                Ok(row) => {
+                    if planning.row(&row, decide(&row)).await == Go::Home {
+                        return Ok(Go::Home);
+                    }
+                }
+                Err(row) => planning.unreadable(row),
+            }
+        }
+        Ok(Go::On)
+    }
+}
+
+impl Planning<'_> {
+    async fn row(&mut self, row: &LedgerRow, decision: Option<Decision>) -> Go {
+        let summary = &mut self.planned.summary;
+        let proposal = match self.bench.judge(row, decision) {
+            Judgement::Stay(_) => return Go::On,
+            Judgement::Skip { objection, .. } => {
+                summary.skip(&row.id.bucket, objection.reason());
+                return Go::On;
+            }
+            Judgement::Move(proposal) => proposal,
+        };
+        let planned = PlannedMove::from(proposal);
+        if let Err(reason) = self.caps.admit(&planned) {
+            summary.skip(&row.id.bucket, reason);
+            return Go::On;
+        }
+        summary.add(&planned);
+        self.progress.add_total(1);
+        match self.moves.send(planned).await {
+            Ok(()) => Go::On,
+            Err(_) => Go::Home,
+        }
+    }
+
+    fn unreadable(&mut self, row: UnreadableRow) {
+        tracing::warn!(
+            event = "ledger.row_rejected",
+            bucket = row.id.bucket.as_str(),
+            key = row.id.key.as_str(),
+            problem = row.problem,
+            "a row cannot be read"
+        );
+        self.planned.summary.skip(&row.id.bucket, SkipReason::Unreadable);
+        add_problem(&mut self.planned.problems, row.problem);
+    }
+}
