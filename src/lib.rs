@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod metrics;
 pub mod progress;
+pub mod queue;
 pub mod s3;
 pub mod scheduler;
 pub mod state;
