@@ -5,6 +5,7 @@
 //! | `lease` | name of a part or job | who works, and the fencing counter | [`lease`] |
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
+//! | `restore` | `BUCKET/KEY` | a restore in flight: when S3 was asked, how, and for which ETag | [`restores`] |
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
@@ -12,6 +13,7 @@
 pub(crate) mod item;
 pub mod lease;
 pub mod quarantine;
+pub mod restores;
 pub mod runs;
 
 use std::collections::HashMap;
