@@ -1,6 +1,8 @@
 //! S3 as the parts of tierd use it: few calls, each with what it takes to be right behind it (encodings, pages,
 //! conditions, error codes). Nothing else in the program speaks to S3.
 
+pub mod bucket_facts;
+pub mod copy;
 pub mod list;
 pub mod object;
 
@@ -17,6 +19,12 @@ pub struct S3 {
 impl S3 {
     pub fn new(client: Client, copier: Client) -> Self {
         Self { client, copier }
+    }
+
+    /// The same for bulk work: every call draws on the copies' retry quota, so that none of them can starve a call that
+    /// somebody waits for.
+    pub fn for_bulk(&self) -> Self {
+        Self { client: self.copier.clone(), copier: self.copier.clone() }
     }
 
     /// The SDK's client, for the modules of this folder.

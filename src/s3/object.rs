@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_s3::types::{
-    ChecksumMode, ChecksumType, GlacierJobParameters, ObjectLockLegalHoldStatus, ObjectLockMode, RestoreRequest,
-    ServerSideEncryption, Tag, Tagging,
+    ChecksumMode, ChecksumType, GlacierJobParameters, ObjectLockEventHold, ObjectLockLegalHoldStatus, ObjectLockMode,
+    RestoreRequest, ServerSideEncryption, Tag, Tagging,
 };
 use chrono::{DateTime, Utc};
 
@@ -71,6 +71,18 @@ pub struct Lock {
     pub mode: Option<ObjectLockMode>,
     pub retain_until: Option<aws_sdk_s3::primitives::DateTime>,
     pub legal_hold: Option<ObjectLockLegalHoldStatus>,
+    pub event_hold: Option<ObjectLockEventHold>,
+    pub event_hold_days: Option<i32>,
+    pub event_hold_years: Option<i32>,
+}
+
+impl Lock {
+    /// Whether the version cannot be deleted at `now`.
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.retain_until.is_some_and(|until| until.secs() > now.timestamp())
+            || self.legal_hold == Some(ObjectLockLegalHoldStatus::On)
+            || self.event_hold == Some(ObjectLockEventHold::On)
+    }
 }
 
 /// Which checksum S3 keeps of the object.
@@ -253,6 +265,9 @@ fn parse_head(id: &ObjectId, head: aws_sdk_s3::operation::head_object::HeadObjec
             mode: head.object_lock_mode,
             retain_until: head.object_lock_retain_until_date,
             legal_hold: head.object_lock_legal_hold_status,
+            event_hold: head.object_lock_event_hold,
+            event_hold_days: head.object_lock_event_hold_duration_days,
+            event_hold_years: head.object_lock_event_hold_duration_years,
         },
         checksum,
         tag_count: head.tag_count,
@@ -281,8 +296,37 @@ fn checksum(head: &aws_sdk_s3::operation::head_object::HeadObjectOutput) -> Opti
         (A::Crc32C, &head.checksum_crc32_c),
         (A::Sha1, &head.checksum_sha1),
         (A::Sha256, &head.checksum_sha256),
+        (A::Sha512, &head.checksum_sha512),
+        (A::Md5, &head.checksum_md5),
+        (A::Xxhash64, &head.checksum_xxhash64),
+        (A::Xxhash3, &head.checksum_xxhash3),
+        (A::Xxhash128, &head.checksum_xxhash128),
     ];
     found.into_iter().find_map(|(algorithm, value)| {
         value.as_ref().map(|value| Checksum { algorithm, kind: head.checksum_type.clone(), value: value.clone() })
     })
+}
+
+#[cfg(test)]
+impl ObjectHead {
+    /// A plain object, for tests.
+    pub(crate) fn sample(etag: &str) -> Self {
+        Self {
+            etag: ETag::new(etag).expect("a tag"),
+            size: 10,
+            class: StorageClass::Standard,
+            last_modified: None,
+            version_id: None,
+            restore: None,
+            archive_status: None,
+            headers: SystemHeaders::default(),
+            user_metadata: HashMap::new(),
+            missing_metadata: 0,
+            website_redirect: None,
+            encryption: Encryption::None,
+            lock: Lock::default(),
+            checksum: None,
+            tag_count: None,
+        }
+    }
 }
