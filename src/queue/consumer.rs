@@ -57,12 +57,8 @@ where
 {
     let places = Arc::new(Semaphore::new(options.concurrency.max(1)));
     let deleter = Deleter::start(queue.clone());
-    let shared = Arc::new(Shared {
-        queue: queue.clone(),
-        metrics: options.metrics.clone(),
-        handle,
-        outage: Mutex::new(None),
-    });
+    let shared =
+        Arc::new(Shared { queue: queue.clone(), metrics: options.metrics.clone(), handle, outage: Mutex::new(None) });
     let mut trouble = Trouble::new(queue, &options.pulse);
     let mut work = JoinSet::new();
     loop {
