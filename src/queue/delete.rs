@@ -91,3 +91,50 @@ async fn delete(queue: &Queue, mut receipts: Vec<String>) {
         pause *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchOutput;
+    use aws_sdk_sqs::types::BatchResultErrorEntry;
+    use aws_smithy_mocks::{RuleMode, mock, mock_client};
+
+    use super::*;
+
+    fn failing(ids: &[(&str, &str)]) -> DeleteMessageBatchOutput {
+        let failed = ids.iter().map(|(id, code)| {
+            BatchResultErrorEntry::builder().id(*id).code(*code).sender_fault(false).build().unwrap()
+        });
+        DeleteMessageBatchOutput::builder()
+            .set_successful(Some(vec![]))
+            .set_failed(Some(failed.collect()))
+            .build()
+            .unwrap()
+    }
+
+    fn receipts_of(request: &aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchInput) -> Vec<&str> {
+        request.entries().iter().map(|entry| entry.receipt_handle()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_entries_that_failed_are_tried_again_and_stale_ones_are_not() {
+        let first = mock!(aws_sdk_sqs::Client::delete_message_batch)
+            .match_requests(|request| receipts_of(request) == ["a", "b", "c"])
+            .then_output(|| failing(&[("1", "InternalError"), ("2", "ReceiptHandleIsInvalid")]));
+        let second = mock!(aws_sdk_sqs::Client::delete_message_batch)
+            .match_requests(|request| receipts_of(request) == ["b"])
+            .then_output(|| failing(&[]));
+        let client = mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&first, &second]);
+        let queue = Queue {
+            client,
+            url: "https://sqs.invalid/queue".to_owned(),
+            name: "queue".to_owned(),
+            visibility: Duration::from_secs(30),
+        };
+        let deleter = Deleter::start(queue);
+        for receipt in ["a", "b", "c"] {
+            deleter.receipts().send(receipt.to_owned()).await.unwrap();
+        }
+        deleter.finish().await;
+        assert_eq!((first.num_calls(), second.num_calls()), (1, 1));
+    }
+}

@@ -5,4 +5,6 @@
 
 mod daemon;
 mod harness;
+mod queue;
+mod restore;
 mod world;
