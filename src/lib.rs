@@ -66,6 +66,8 @@ pub mod prices;
 pub mod progress;
 pub mod resources;
 pub mod provision;
+pub mod queue;
+pub mod restore;
 pub mod s3;
 pub mod scheduler;
 pub mod state;

@@ -6,6 +6,7 @@ mod healthcheck;
 mod init;
 mod job;
 mod progress_bar;
+mod restore;
 mod run;
 
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Asks for archived objects to be restored, or shows how far that is
+    Restore(restore::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(settings, args).await,
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Restore(args) => restore::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }
     });

@@ -11,6 +11,7 @@
 //! | `gap` | stream, shard, sequence | records of the stream that were lost | [`checkpoints`] |
 //! | `reservation` | user | the name that a user's bucket is about to have | [`reservations`] |
 //! | `orphan` | bucket | buckets made for users who were gone by then | [`reservations`] |
+//! | `restore` | `BUCKET/KEY` | a restore in flight: when S3 was asked, how, and for which ETag | [`restores`] |
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
@@ -21,6 +22,7 @@ pub(crate) mod item;
 pub mod lease;
 pub mod quarantine;
 pub mod reservations;
+pub mod restores;
 pub mod runs;
 
 use std::collections::HashMap;

@@ -7,4 +7,6 @@ mod daemon;
 mod harness;
 mod resources;
 mod reconcile;
+mod queue;
+mod restore;
 mod world;
