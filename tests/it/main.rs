@@ -5,5 +5,7 @@
 
 mod daemon;
 mod harness;
+mod lease;
 mod resources;
+mod scheduler;
 mod world;
