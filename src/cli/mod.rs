@@ -6,7 +6,9 @@ mod healthcheck;
 mod init;
 mod job;
 mod progress_bar;
+mod quarantine;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,6 +87,16 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Shows what goes on: jobs, leases, queues, restores, what was set aside
+    ///
+    /// Reads the state table and the queues, so it shows the work of all daemons, wherever it is asked; only the health is
+    /// that of the daemon on this machine.
+    Status(status::Args),
+    /// What was set aside because it cannot be done, and why
+    ///
+    /// Users whose bucket cannot be made, log files that cannot be read, restores that failed: nothing of these is forgotten
+    /// or tried again before a person says so.
+    Quarantine(quarantine::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -128,6 +140,8 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(settings, args).await,
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Status(args) => status::run(settings, args).await,
+            Command::Quarantine(args) => quarantine::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }
     });

@@ -11,6 +11,7 @@
 
 pub(crate) mod item;
 pub mod lease;
+mod overview;
 pub mod quarantine;
 pub mod runs;
 
