@@ -7,7 +7,9 @@ mod init;
 mod job;
 mod progress_bar;
 mod restore;
+mod quarantine;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +90,16 @@ enum Command {
     Job(job::Args),
     /// Asks for archived objects to be restored, or shows how far that is
     Restore(restore::Args),
+    /// Shows what goes on: jobs, leases, queues, restores, what was set aside
+    ///
+    /// Reads the state table and the queues, so it shows the work of all daemons, wherever it is asked; only the health is
+    /// that of the daemon on this machine.
+    Status(status::Args),
+    /// What was set aside because it cannot be done, and why
+    ///
+    /// Users whose bucket cannot be made, log files that cannot be read, restores that failed: nothing of these is forgotten
+    /// or tried again before a person says so.
+    Quarantine(quarantine::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -132,6 +144,8 @@ pub fn main() -> ExitCode {
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
             Command::Restore(args) => restore::run(settings, args).await,
+            Command::Status(args) => status::run(settings, args).await,
+            Command::Quarantine(args) => quarantine::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }
     });

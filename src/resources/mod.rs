@@ -15,6 +15,8 @@ mod tables;
 
 use std::fmt;
 
+pub use queues::Depth;
+
 use futures::StreamExt;
 use thiserror::Error;
 use tokio::sync::OnceCell;

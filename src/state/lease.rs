@@ -7,6 +7,7 @@
 //!
 //! A holder renews at a third of the life and gives the lease back when it stops, so that its successor need not wait.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -53,6 +54,17 @@ impl State {
     /// Takes the lease `name`, if need be after watching its holder for one life: a holder that renews meanwhile is
     /// alive and keeps it.
     pub async fn take_lease(&self, name: &str) -> AwsResult<Taken> {
+        let never = CancellationToken::new();
+        loop {
+            if let Some(taken) = self.take_lease_unless(&never, name).await? {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// The same, but gives up (None) when `stop` is cancelled while a holder is being watched.
+    pub async fn take_lease_unless(&self, stop: &CancellationToken, name: &str) -> AwsResult<Option<Taken>> {
+        let pause = (self.lease_life / 20).clamp(Duration::from_millis(20), Duration::from_millis(500));
         let mut watched: Option<(LeaseRecord, Instant)> = None;
         loop {
             let record = self.lease(name).await?;
@@ -60,16 +72,16 @@ impl State {
             match (record, held) {
                 (record, None) => {
                     if let Some(lease) = self.claim(name, record.as_ref()).await? {
-                        return Ok(Taken::Mine(lease));
+                        return Ok(Some(Taken::Mine(lease)));
                     }
                     // Somebody was faster; look again who it is.
                 }
                 (None, Some(_)) => unreachable!("a holder comes from a record"),
                 (Some(record), Some(holder)) => match &watched {
-                    Some((first, _)) if *first != record => return Ok(Taken::HeldBy(holder)),
+                    Some((first, _)) if *first != record => return Ok(Some(Taken::HeldBy(holder))),
                     Some((_, since)) if since.elapsed() >= self.lease_life => {
                         if let Some(lease) = self.claim(name, Some(&record)).await? {
-                            return Ok(Taken::Mine(lease));
+                            return Ok(Some(Taken::Mine(lease)));
                         }
                         watched = None;
                     }
@@ -77,8 +89,10 @@ impl State {
                     None => watched = Some((record, Instant::now())),
                 },
             }
-            tokio::time::sleep((self.lease_life / 20).clamp(Duration::from_millis(20), Duration::from_millis(500)))
-                .await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return Ok(None),
+            }
         }
     }
 
@@ -94,10 +108,16 @@ impl State {
 
     /// Takes the lease over from `seen`, if it still stands as it was seen.
     async fn claim(&self, name: &str, seen: Option<&LeaseRecord>) -> AwsResult<Option<Lease>> {
+        // Unlike that of every other attempt, also of another task in this process.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mark = format!("{}/{}", self.holder, NEXT.fetch_add(1, Ordering::Relaxed));
         let fence = seen.map_or(0, |r| r.fence) + 1;
+        // Its life counts from before it was written: others count from when they first see it, which is later.
+        let asked = Instant::now();
         let update = self
             .update(PK, name)
-            .update_expression("SET holder = :holder, fence = :fence, beat = :zero")
+            .update_expression("SET holder = :holder, mark = :mark, fence = :fence, beat = :zero")
+            .expression_attribute_values(":mark", s(&mark))
             .expression_attribute_values(":holder", s(&self.holder))
             .expression_attribute_values(":fence", n(fence))
             .expression_attribute_values(":zero", n(0));
@@ -115,20 +135,20 @@ impl State {
                 .expression_attribute_values(":beat", n(seen.beat)),
         };
         match self.send_update(&format!("lease/{name}"), update).await {
-            Ok(Written::Yes) => Ok(Some(self.held(name, fence))),
+            Ok(Written::Yes) => Ok(Some(self.held(name, fence, asked))),
             Ok(Written::Refused) => {
                 // The SDK repeats a write whose answer was lost, and then meets its own effect.
-                let now = self.lease(name).await?;
-                let mine = now.is_some_and(|r| r.fence == fence && r.holder.as_deref() == Some(&self.holder));
-                Ok(mine.then(|| self.held(name, fence)))
+                let now = self.get(PK, name).await?;
+                let mine = now.is_some_and(|item| item.opt_str("mark") == Some(&mark));
+                Ok(mine.then(|| self.held(name, fence, asked)))
             }
             Err(e) => Err(e),
         }
     }
 
-    fn held(&self, name: &str, fence: u64) -> Lease {
+    fn held(&self, name: &str, fence: u64, asked: Instant) -> Lease {
         let lost = CancellationToken::new();
-        let renewal = tokio::spawn(renew(self.clone(), name.to_owned(), fence, lost.clone()));
+        let renewal = tokio::spawn(renew(self.clone(), name.to_owned(), fence, asked, lost.clone()));
         Lease { state: self.clone(), name: name.to_owned(), fence, lost, renewal: AbortOnDropHandle::new(renewal) }
     }
 }
@@ -152,7 +172,7 @@ impl Lease {
         let update = self
             .state
             .update(PK, &self.name)
-            .update_expression("REMOVE holder")
+            .update_expression("REMOVE holder, mark")
             .condition_expression("fence = :fence")
             .expression_attribute_values(":fence", n(self.fence));
         // Refused means that somebody else has it by now, which is as good.
@@ -160,11 +180,11 @@ impl Lease {
     }
 }
 
-async fn renew(state: State, name: String, fence: u64, lost: CancellationToken) {
-    let mut last_success = Instant::now();
-    let mut interval = tokio::time::interval(state.lease_life / 3);
+async fn renew(state: State, name: String, fence: u64, taken: Instant, lost: CancellationToken) {
+    let mut last_success = taken;
+    let period = state.lease_life / 3;
+    let mut interval = tokio::time::interval_at(taken + period, period);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    interval.tick().await;
     loop {
         interval.tick().await;
         let update = state
@@ -175,7 +195,8 @@ async fn renew(state: State, name: String, fence: u64, lost: CancellationToken) 
             .expression_attribute_values(":fence", n(fence));
         let asked = Instant::now();
         // A renewal that takes longer than is left of the life comes too late, whatever it answers.
-        let left = state.lease_life.saturating_sub(last_success.elapsed());
+        // And one that hangs must leave time for another.
+        let left = state.lease_life.saturating_sub(last_success.elapsed()).min(period);
         match tokio::time::timeout(left, state.send_update(&format!("lease/{name}"), update)).await {
             Ok(Ok(Written::Yes)) => last_success = asked,
             Ok(Ok(Written::Refused)) => {

@@ -20,6 +20,7 @@ pub mod batches;
 pub mod checkpoints;
 pub(crate) mod item;
 pub mod lease;
+mod overview;
 pub mod quarantine;
 pub mod reservations;
 pub mod restores;

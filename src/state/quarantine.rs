@@ -11,7 +11,7 @@ use crate::aws::AwsResult;
 const PK: &str = "quarantine";
 
 /// What kind of thing was set aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineKind {
     /// A user whose bucket cannot be made.

@@ -5,11 +5,13 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::item::{Item, n, s, t};
 use super::{State, Written};
-use crate::aws::AwsResult;
+use crate::aws::{AwsError, AwsResult};
 use crate::clock::rfc3339;
 
 /// How long the report of a run is kept.
 const HISTORY_DAYS: i64 = 90;
+/// What the sort key of a report begins with; its time follows.
+const HISTORY: &str = "history#";
 
 /// A past run.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct SlotRecord {
     pub attempts: u64,
     /// Whether a run for this slot came to its end. A slot that was claimed by a daemon that died is not.
     pub finished: bool,
+    /// When its last run failed; None while one is under way, or after its daemon died.
+    pub failed_at: Option<DateTime<Utc>>,
 }
 
 impl State {
@@ -38,6 +42,7 @@ impl State {
                 slot: item.time("slot")?,
                 attempts: item.num("attempts")?,
                 finished: item.opt_time("finished_at")?.is_some(),
+                failed_at: item.opt_time("failed_at")?,
             })
         };
         read().map(Some).with_context(|| format!("reading the last slot of {schedule}"))
@@ -57,7 +62,9 @@ impl State {
     pub async fn claim_slot(&self, schedule: &str, slot: DateTime<Utc>) -> AwsResult<Written> {
         let update = self
             .update(&pk(schedule), "slot")
-            .update_expression("SET #slot = :slot, #at = :at, holder = :holder, attempts = :one REMOVE finished_at")
+            .update_expression(
+                "SET #slot = :slot, #at = :at, holder = :holder, attempts = :one REMOVE finished_at, failed_at",
+            )
             // Compared as numbers: the text is for people.
             .condition_expression("attribute_not_exists(#at) OR #at < :at")
             .expression_attribute_names("#slot", "slot")
@@ -73,7 +80,7 @@ impl State {
     pub async fn claim_again(&self, schedule: &str, seen: &SlotRecord) -> AwsResult<Written> {
         let update = self
             .update(&pk(schedule), "slot")
-            .update_expression("SET attempts = :next, holder = :holder")
+            .update_expression("SET attempts = :next, holder = :holder REMOVE failed_at")
             .condition_expression("#at = :at AND attempts = :seen AND attribute_not_exists(finished_at)")
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":at", n(epoch(seen.slot)))
@@ -95,6 +102,18 @@ impl State {
         self.send_update(&format!("run#{schedule}/slot"), update).await
     }
 
+    /// Notes that the run for `slot` failed, so that the next attempt is not made at once.
+    pub async fn fail_slot(&self, schedule: &str, slot: DateTime<Utc>, now: DateTime<Utc>) -> AwsResult<Written> {
+        let update = self
+            .update(&pk(schedule), "slot")
+            .update_expression("SET failed_at = :now")
+            .condition_expression("#at = :at AND attribute_not_exists(finished_at)")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":at", n(epoch(slot)))
+            .expression_attribute_values(":now", t(now));
+        self.send_update(&format!("run#{schedule}/slot"), update).await
+    }
+
     /// Keeps a run's report, and the time of the last good one.
     pub async fn record_run(
         &self,
@@ -110,7 +129,7 @@ impl State {
             .with_str("holder", self.holder())
             .with_str("report", report.to_string())
             .with_ttl(ended_at + Duration::days(HISTORY_DAYS));
-        self.put(&pk(job), &format!("history#{}", rfc3339(started_at)), item).await?;
+        self.put(&pk(job), &format!("{HISTORY}{}", rfc3339(started_at)), item).await?;
         if ok == RunOutcome::Ok {
             self.put(&pk(job), "ok", Item::new().with_time("ended_at", ended_at)).await?;
         }
@@ -123,20 +142,41 @@ impl State {
         item.time("ended_at").map(Some).with_context(|| format!("reading the last good run of {job}"))
     }
 
+    /// The latest run that is remembered.
+    pub async fn last_run(&self, job: &str) -> anyhow::Result<Option<PastRun>> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", s(pk(job)))
+            .expression_attribute_values(":prefix", s(HISTORY))
+            .scan_index_forward(false)
+            .limit(1)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|e| AwsError::new("Query", format_args!("{}/{}", self.table, pk(job)), e))?;
+        let item = answer.items.unwrap_or_default().into_iter().next().map(Item::from);
+        item.map(|item| past_run(&item)).transpose().with_context(|| format!("reading the last run of {job}"))
+    }
+
     /// The runs that are still remembered, oldest first.
     pub async fn history(&self, job: &str) -> anyhow::Result<Vec<PastRun>> {
-        let items = self.query(&pk(job), "history#").await?;
+        let items = self.query(&pk(job), HISTORY).await?;
         items
             .iter()
-            .map(|item| {
-                Ok(PastRun {
-                    started_at: item.time("started_at")?,
-                    report: serde_json::from_str(item.str("report")?).context("a report is not JSON")?,
-                })
-            })
+            .map(past_run)
             .collect::<anyhow::Result<_>>()
             .with_context(|| format!("reading the history of {job}"))
     }
+}
+
+fn past_run(item: &Item) -> anyhow::Result<PastRun> {
+    Ok(PastRun {
+        started_at: item.time("started_at")?,
+        report: serde_json::from_str(item.str("report")?).context("a report is not JSON")?,
+    })
 }
 
 /// Whether a run counts as evidence that the job works.

@@ -3,10 +3,13 @@
 //! [`harness`] brings the emulator up, once for all tests of a run; each test has tables, queues and buckets of its own
 //! names ([`world::World`]), so that all run side by side. A file a part.
 
+mod cli;
 mod daemon;
 mod harness;
+mod lease;
 mod resources;
 mod reconcile;
 mod queue;
 mod restore;
+mod scheduler;
 mod world;
