@@ -70,9 +70,7 @@ impl App {
     async fn evidence(&self) -> Result<Evidence> {
         Ok(Evidence {
             last_ok_ingest: self.state.last_ok(Job::Ingest.as_str()).await?,
-            // The state does not keep the logs' coverage yet. None is the careful answer: what is known from a listing
-            // alone is not demoted.
-            covered_since: None,
+            covered_since: self.state.log_coverage().await?,
         })
     }
 }

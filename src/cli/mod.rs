@@ -6,8 +6,8 @@ mod healthcheck;
 mod init;
 mod job;
 mod progress_bar;
-mod restore;
 mod quarantine;
+mod restore;
 mod run;
 mod status;
 

@@ -2,8 +2,8 @@
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
 mod ahead;
-pub mod reconcile;
 pub mod ingest;
+pub mod reconcile;
 pub mod report;
 pub mod transition;
 

@@ -1,9 +1,9 @@
 //! S3 as the parts of tierd use it: few calls, each with what it takes to be right behind it (encodings, pages,
 //! conditions, error codes). Nothing else in the program speaks to S3.
 
+pub mod bucket;
 pub mod bucket_facts;
 pub mod copy;
-pub mod bucket;
 pub mod list;
 pub mod object;
 
