@@ -1,7 +1,7 @@
 //! Reconcile and transition, made of what they may touch.
 
 use anyhow::Result;
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -70,7 +70,7 @@ impl App {
     async fn evidence(&self) -> Result<Evidence> {
         Ok(Evidence {
             last_ok_ingest: self.state.last_ok(Job::Ingest.as_str()).await?,
-            covered_since: self.state.log_coverage().await?,
+            covered_since: self.state.log_coverage().await?.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
         })
     }
 }
