@@ -6,4 +6,5 @@
 mod daemon;
 mod harness;
 mod reconcile;
+mod transition;
 mod world;
