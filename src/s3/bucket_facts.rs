@@ -1,6 +1,8 @@
 //! What has to be known of a bucket before its objects are copied: whether their ACLs count, and whether it keeps versions.
 
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectOwnership};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 
 use super::S3;
 use super::copy::Acl;
@@ -59,18 +61,33 @@ impl S3 {
                 e => return Err(e),
             },
         };
-        let answer = self
-            .client
-            .get_bucket_versioning()
-            .bucket(bucket.as_str())
-            .send()
-            .await
-            .map_err(|e| AwsError::new("GetBucketVersioning", &subject, e))?;
-        let versioning = match answer.status {
+        Ok(BucketFacts { acls, versioning: self.versioning(bucket).await? })
+    }
+
+    async fn versioning(&self, bucket: &BucketName) -> AwsResult<Versioning> {
+        let status = match self.client.get_bucket_versioning().bucket(bucket.as_str()).send().await {
+            Ok(answer) => answer.status,
+            Err(e) => match status_in_body(&e) {
+                Some(status) => status,
+                None => return Err(AwsError::new("GetBucketVersioning", format_args!("s3://{bucket}"), e)),
+            },
+        };
+        Ok(match status {
             Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
             Some(_) => Versioning::Suspended,
             None => Versioning::Never,
-        };
-        Ok(BucketFacts { acls, versioning })
+        })
     }
+}
+
+/// The status in an answer that is well and that the SDK cannot read: some S3-compatible servers call the document's root
+/// by another name. None if it is not that.
+fn status_in_body<E>(error: &SdkError<E, HttpResponse>) -> Option<Option<BucketVersioningStatus>> {
+    let response = error.raw_response().filter(|response| response.status().is_success())?;
+    let body = std::str::from_utf8(response.body().bytes()?).ok()?;
+    if !body.contains("Versioning") {
+        return None;
+    }
+    let status = body.split_once("<Status>").and_then(|(_, rest)| rest.split_once("</Status>"));
+    Some(status.map(|(status, _)| BucketVersioningStatus::from(status.trim())))
 }

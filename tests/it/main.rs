@@ -12,4 +12,5 @@ mod reconcile;
 mod resources;
 mod restore;
 mod scheduler;
+mod transition;
 mod world;

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::operation::get_object_acl::GetObjectAclOutput;
 use aws_sdk_s3::types::{Grant, Permission};
 
-use crate::aws::{AwsError, AwsResult};
+use crate::aws::{AwsError, AwsResult, Kind};
 use crate::s3::S3;
 use crate::s3::object::ObjectHead;
 use crate::tiering::object::ObjectId;
@@ -21,17 +23,39 @@ pub(super) struct Grants {
 impl S3 {
     /// The ACL of the version that `head` saw, as headers.
     pub(super) async fn grants(&self, id: &ObjectId, head: &ObjectHead) -> AwsResult<Grants> {
-        let acl = self
-            .copier
+        let once = RetryConfig::standard().with_max_attempts(1);
+        let acl = match self.object_acl(id, head, Some(once)).await {
+            Ok(acl) => acl,
+            // S3 always says what went wrong, by a code. Some S3-compatible servers fall over where an object was never
+            // given an ACL; then there is none to keep.
+            Err(error) if error.status == Some(500) && error.code.is_none() => return Ok(Grants::default()),
+            Err(error) if matches!(error.kind, Kind::Transient | Kind::Throttled | Kind::Unreachable) => {
+                self.object_acl(id, head, None).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let owner = acl.owner.and_then(|owner| owner.id);
+        Ok(Grants::of(owner.as_deref(), &acl.grants.unwrap_or_default()))
+    }
+
+    async fn object_acl(
+        &self,
+        id: &ObjectId,
+        head: &ObjectHead,
+        retry: Option<RetryConfig>,
+    ) -> AwsResult<GetObjectAclOutput> {
+        let mut config = aws_sdk_s3::config::Builder::new();
+        config.set_retry_config(retry);
+        self.copier
             .get_object_acl()
             .bucket(id.bucket.as_str())
             .key(id.key.as_str())
             .set_version_id(head.version_id.clone())
+            .customize()
+            .config_override(config)
             .send()
             .await
-            .map_err(|e| AwsError::new("GetObjectAcl", id, e))?;
-        let owner = acl.owner.and_then(|owner| owner.id);
-        Ok(Grants::of(owner.as_deref(), &acl.grants.unwrap_or_default()))
+            .map_err(|e| AwsError::new("GetObjectAcl", id, e))
     }
 }
 
