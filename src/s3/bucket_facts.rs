@@ -1,6 +1,7 @@
 //! What has to be known of a bucket before its objects are copied: whether their ACLs count, and whether it keeps versions.
 
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectOwnership};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::S3;
 use super::copy::Acl;
@@ -59,18 +60,27 @@ impl S3 {
                 e => return Err(e),
             },
         };
-        let answer = self
-            .client
-            .get_bucket_versioning()
-            .bucket(bucket.as_str())
-            .send()
-            .await
-            .map_err(|e| AwsError::new("GetBucketVersioning", &subject, e))?;
-        let versioning = match answer.status {
+        let status = match self.client.get_bucket_versioning().bucket(bucket.as_str()).send().await {
+            Ok(answer) => answer.status,
+            // Servers that speak S3's protocol, moto among them, put the same answer under another root element, which the
+            // SDK does not read.
+            Err(e) => match e.raw_response().filter(|raw| raw.status().is_success()).map(status_under_any_root) {
+                Some(status) => status,
+                None => return Err(AwsError::new("GetBucketVersioning", &subject, e)),
+            },
+        };
+        let versioning = match status {
             Some(BucketVersioningStatus::Enabled) => Versioning::Enabled,
             Some(_) => Versioning::Suspended,
             None => Versioning::Never,
         };
         Ok(BucketFacts { acls, versioning })
     }
+}
+
+fn status_under_any_root(answer: &HttpResponse) -> Option<BucketVersioningStatus> {
+    let body = String::from_utf8_lossy(answer.body().bytes()?).into_owned();
+    let (_, after) = body.split_once("<Status>")?;
+    let (status, _) = after.split_once("</Status>")?;
+    Some(BucketVersioningStatus::from(status))
 }
