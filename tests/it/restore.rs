@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::types::{
     Event, GlacierJobParameters, NotificationConfiguration, QueueConfiguration, RestoreRequest as SdkRequest,
     StorageClass as SdkClass, Tag, Tagging, Tier as SdkTier,
@@ -11,7 +12,6 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tierd::jobs::Mode;
 use tierd::jobs::report::SweepReport;
-use tierd::ledger::Placement;
 use tierd::progress::Progress;
 use tierd::restore::{Asked, Completion};
 use tierd::tiering::object::{ETag, ObjectId};
@@ -39,13 +39,22 @@ async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
     let etag = world.put(id.bucket.as_str(), id.key.as_str(), 1000, class).await;
     put_tags(world, id, &[("owner", "somebody"), ("path", "a+b /c=d.e@f")]).await;
     let etag = ETag::new(etag).unwrap();
-    let placement = Placement {
-        etag: etag.clone(),
-        class: StorageClass::from_s3(Some(class)),
-        size: 1000,
-        class_since: "2020-01-01T00:00:00Z".parse().unwrap(),
-    };
-    let _new = world.app.ledger.adopt(id, &placement, "2020-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    world
+        .dynamodb()
+        .put_item()
+        .table_name(&world.settings().ledger.table)
+        .item("bucket_name", text(id.bucket.as_str()))
+        .item("object_key", text(id.key.as_str()))
+        .item("entity_tag_value", text(etag.as_str()))
+        .item("storage_class", text(class))
+        .item("size", AttributeValue::N("1000".to_owned()))
+        .item("count", AttributeValue::N("3".to_owned()))
+        .item("event_time", text("2020-01-01T00:00:00Z"))
+        .item("class_since", text("2020-01-01T00:00:00Z"))
+        .send()
+        .await
+        .expect("a row of the ledger");
     etag
 }
 
