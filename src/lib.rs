@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod progress;
 pub mod queue;
+pub mod replicate;
 pub mod restore;
 pub mod s3;
 pub mod scheduler;

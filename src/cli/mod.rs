@@ -4,6 +4,7 @@
 mod healthcheck;
 mod job;
 mod progress_bar;
+mod replicate;
 mod restore;
 mod run;
 
@@ -74,6 +75,8 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Copies the objects that were there before their [[replicate]] rule
+    Replicate(replicate::Args),
     /// Asks for archived objects to be restored, or shows how far that is
     Restore(restore::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run => run::run(settings).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Replicate(args) => replicate::run(settings, args).await,
             Command::Restore(args) => restore::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }

@@ -6,5 +6,6 @@
 mod daemon;
 mod harness;
 mod queue;
+mod replicate;
 mod restore;
 mod world;
