@@ -66,6 +66,7 @@ pub mod prices;
 pub mod progress;
 pub mod provision;
 pub mod queue;
+pub mod replicate;
 pub mod resources;
 pub mod restore;
 pub mod s3;

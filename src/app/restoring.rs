@@ -1,17 +1,23 @@
 //! Restore and replication, made of what they may touch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use crate::aws::{AwsError, AwsResult};
+use crate::config;
 use crate::jobs::RunOptions;
 use crate::jobs::report::SweepReport;
-use crate::queue::{self, Queue};
+use crate::queue::{self, Handled, Queue};
+use crate::replicate::Replicator;
 use crate::restore::{EVENTS, REQUESTS, Restorer};
 use crate::supervisor::Supervisor;
+use crate::tiering::policy::guard::Copies;
 
 /// A quiet queue is heard of after every long poll of 20 s.
 const QUEUE_SILENCE: Duration = Duration::from_secs(120);
@@ -22,7 +28,18 @@ impl App {
         Restorer::new(self.s3.clone(), self.state.clone(), self.ledger.clone(), self.metrics.clone(), &self.settings)
     }
 
+    /// What makes the copies of these rules.
+    pub fn replicator(&self, rules: &[config::Replicate]) -> Replicator {
+        let transition = &self.settings.transition;
+        let copies = Copies {
+            multipart_threshold_bytes: transition.multipart_threshold,
+            part_bytes: transition.multipart_part_size,
+        };
+        Replicator::new(self.s3.clone(), rules, copies)
+    }
+
     pub(super) fn spawn_restore(self: &Arc<Self>, parts: &mut Supervisor) {
+        self.spawn_replicate(parts);
         if !self.settings.restore.enabled {
             return;
         }
@@ -36,6 +53,30 @@ impl App {
             let restorer = restorer.clone();
             async move { restorer.on_event_message(&message, &stop).await }
         });
+    }
+
+    /// One part a queue: rules that share one must see each of its messages.
+    fn spawn_replicate(self: &Arc<Self>, parts: &mut Supervisor) {
+        let mut by_queue: BTreeMap<&str, Vec<config::Replicate>> = BTreeMap::new();
+        for rule in &self.settings.replicate {
+            by_queue.entry(&rule.queue).or_default().push(rule.clone());
+        }
+        for (i, (queue, rules)) in by_queue.into_iter().enumerate() {
+            let replicator = self.replicator(&rules);
+            let identity = Arc::new(OnceCell::new());
+            let sts = self.clients.sts.clone();
+            // Once a start of the program.
+            let name: &'static str = format!("replicate-{}", i + 1).leak();
+            self.spawn_consumer(parts, name, queue.to_owned(), move |message, stop| {
+                let (replicator, identity, sts) = (replicator.clone(), identity.clone(), sts.clone());
+                async move {
+                    match identity.get_or_try_init(|| own_user_id(&sts)).await {
+                        Ok(own) => replicator.on_message(&message, own, &stop).await,
+                        Err(error) => Handled::Outage { reason: error.to_string() },
+                    }
+                }
+            });
+        }
     }
 
     /// Starts a part that works on a queue's messages.
@@ -74,4 +115,10 @@ impl App {
     ) -> Result<()> {
         self.restorer().sweep(options.mode, &options.progress, stop, report).await
     }
+}
+
+/// By what events name the daemon's own work (`AROA…:session`).
+async fn own_user_id(sts: &aws_sdk_sts::Client) -> AwsResult<String> {
+    let identity = sts.get_caller_identity().send().await.map_err(|e| AwsError::new("GetCallerIdentity", "sts", e))?;
+    Ok(identity.user_id.unwrap_or_default())
 }

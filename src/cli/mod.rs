@@ -7,6 +7,7 @@ mod init;
 mod job;
 mod progress_bar;
 mod quarantine;
+mod replicate;
 mod restore;
 mod run;
 mod status;
@@ -88,6 +89,8 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Copies the objects that were there before their [[replicate]] rule
+    Replicate(replicate::Args),
     /// Asks for archived objects to be restored, or shows how far that is
     Restore(restore::Args),
     /// Shows what goes on: jobs, leases, queues, restores, what was set aside
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(settings, args).await,
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Replicate(args) => replicate::run(settings, args).await,
             Command::Restore(args) => restore::run(settings, args).await,
             Command::Status(args) => status::run(settings, args).await,
             Command::Quarantine(args) => quarantine::run(settings, args).await,

@@ -9,6 +9,7 @@ mod harness;
 mod lease;
 mod queue;
 mod reconcile;
+mod replicate;
 mod resources;
 mod restore;
 mod scheduler;

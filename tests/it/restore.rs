@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::types::{
     Event, GlacierJobParameters, NotificationConfiguration, QueueConfiguration, RestoreRequest as SdkRequest,
     StorageClass as SdkClass, Tag, Tagging, Tier as SdkTier,
@@ -11,7 +12,6 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tierd::jobs::Mode;
 use tierd::jobs::report::SweepReport;
-use tierd::ledger::Placement;
 use tierd::progress::Progress;
 use tierd::restore::{Asked, Completion};
 use tierd::tiering::object::{ETag, ObjectId};
@@ -37,15 +37,24 @@ fn ask(id: &ObjectId) -> RestoreRequest {
 /// An object with tags of its own and a row in the ledger.
 async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
     let etag = world.put(id.bucket.as_str(), id.key.as_str(), 1000, class).await;
-    put_tags(world, id, &[("owner", "somebody"), ("가", "나 +%")]).await;
+    put_tags(world, id, &[("owner", "somebody"), ("path", "a+b /c=d.e@f")]).await;
     let etag = ETag::new(etag).unwrap();
-    let placement = Placement {
-        etag: etag.clone(),
-        class: StorageClass::from_s3(Some(class)),
-        size: 1000,
-        class_since: "2020-01-01T00:00:00Z".parse().unwrap(),
-    };
-    let _new = world.app.ledger.adopt(id, &placement, "2020-01-01T00:00:00Z".parse().unwrap()).await.unwrap();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    world
+        .dynamodb()
+        .put_item()
+        .table_name(&world.settings().ledger.table)
+        .item("bucket_name", text(id.bucket.as_str()))
+        .item("object_key", text(id.key.as_str()))
+        .item("entity_tag_value", text(etag.as_str()))
+        .item("storage_class", text(class))
+        .item("size", AttributeValue::N("1000".to_owned()))
+        .item("count", AttributeValue::N("3".to_owned()))
+        .item("event_time", text("2020-01-01T00:00:00Z"))
+        .item("class_since", text("2020-01-01T00:00:00Z"))
+        .send()
+        .await
+        .expect("a row of the ledger");
     etag
 }
 
@@ -67,7 +76,7 @@ async fn tags(world: &World, id: &ObjectId) -> BTreeMap<String, String> {
 }
 
 fn own_tags() -> BTreeMap<String, String> {
-    BTreeMap::from([("owner".to_owned(), "somebody".to_owned()), ("가".to_owned(), "나 +%".to_owned())])
+    BTreeMap::from([("owner".to_owned(), "somebody".to_owned()), ("path".to_owned(), "a+b /c=d.e@f".to_owned())])
 }
 
 async fn class(world: &World, id: &ObjectId) -> StorageClass {
@@ -218,7 +227,8 @@ async fn events_are_understood_in_every_envelope_and_nonsense_stays_in_the_queue
     let objects: Vec<ObjectId> = (0..4).map(|i| id(&bucket, &format!("{i} a+b/한.txt"))).collect();
     for object in &objects {
         archived(&world, object, "GLACIER").await;
-        put_tags(&world, object, &[("owner", "somebody"), ("가", "나 +%"), ("RestoreRequested", "true")]).await;
+        put_tags(&world, object, &[("owner", "somebody"), ("path", "a+b /c=d.e@f"), ("RestoreRequested", "true")])
+            .await;
         restore_at_s3(&world, object).await;
     }
     let record = |o: &ObjectId| {
@@ -366,7 +376,8 @@ async fn whatever_a_crash_leaves_is_mended_by_the_sweep() {
         world.app.state.note_restore(None, record).await.unwrap();
     };
     let tag = async |object: &ObjectId| {
-        put_tags(&world, object, &[("owner", "somebody"), ("가", "나 +%"), ("RestoreRequested", "true")]).await;
+        put_tags(&world, object, &[("owner", "somebody"), ("path", "a+b /c=d.e@f"), ("RestoreRequested", "true")])
+            .await;
     };
     let copied = async |object: &ObjectId| {
         let source = format!("{bucket}/{}", object.key);
@@ -389,7 +400,7 @@ async fn whatever_a_crash_leaves_is_mended_by_the_sweep() {
             copied(&object).await;
         }
         if reached >= 4 {
-            put_tags(&world, &object, &[("owner", "somebody"), ("가", "나 +%")]).await;
+            put_tags(&world, &object, &[("owner", "somebody"), ("path", "a+b /c=d.e@f")]).await;
         }
     }
     let report = sweep(&world).await;
