@@ -117,7 +117,7 @@ pub struct TransitionReport {
     pub cost_usd: f64,
     pub monthly_saving_usd: f64,
     pub problems: Vec<String>,
-    /// The run stopped itself: too many errors, or a cap of the configuration.
+    /// Why the run ended early: too many errors, or it was told to. What a cap keeps back is in `skipped`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
 }

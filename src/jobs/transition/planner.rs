@@ -49,6 +49,9 @@ struct Planning<'a> {
     planned: Planned,
 }
 
+/// A policy at work on one bucket: what it wants of each row as it comes.
+type Decide<'a> = Box<dyn FnMut(&LedgerRow) -> Option<Decision> + Send + 'a>;
+
 /// Whether there is anybody left to plan for.
 #[derive(PartialEq, Eq)]
 enum Go {
@@ -90,7 +93,7 @@ impl Planner {
 
     async fn bucket(&self, bucket: &BucketName, planning: &mut Planning<'_>, stop: &CancellationToken) -> Result<Go> {
         // A rank needs the whole bucket before the first row can be decided.
-        let mut decide: Box<dyn FnMut(&LedgerRow) -> Option<Decision> + Send> = match self.policies.of_bucket(bucket) {
+        let mut decide: Decide<'_> = match self.policies.of_bucket(bucket) {
             BucketPolicy::Recency(recency) => Box::new(move |row| recency.decide(row, self.now)),
             BucketPolicy::Frequency(frequency) => {
                 let mut census = Census::default();
