@@ -68,10 +68,10 @@ where
             () = stop.cancelled() => break,
             () = a_place(&places, &options.pulse) => {}
         }
-        if let Some(reason) = shared.take_outage() {
-            if trouble.wait(OUTAGE_PAUSE, &reason, stop).await == Paused::Stopped {
-                break;
-            }
+        if let Some(reason) = shared.take_outage()
+            && trouble.wait(OUTAGE_PAUSE, &reason, stop).await == Paused::Stopped
+        {
+            break;
         }
         let free = places.available_permits();
         // The receive comes first: what it brings at the moment of the stop is to be given back.
