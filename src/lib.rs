@@ -34,6 +34,7 @@
 //! | what outlives a process | [`state`], which lists every item of the state table |
 //! | when something runs | [`scheduler`]; [`tiering::schedule`] for the expressions |
 //! | which settings there are | `config/default.toml`, [`config`] |
+//! | what the daemon may do in AWS, and no more | [`iam`] |
 //!
 //! # Invariants
 //!
@@ -52,3 +53,21 @@
 //! No call to AWS for each log record, and no HEAD for each object of the ledger: what a listing tells is taken from the
 //! listing. No message is trusted: it is a hint to look. No job is run by the cron library: it only wakes the scheduler.
 //! No ETag identifies an object: equal contents share one, and a copy may change it.
+
+pub mod app;
+pub mod aws;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod iam;
+pub mod jobs;
+pub mod ledger;
+pub mod metrics;
+pub mod progress;
+pub mod s3;
+pub mod scheduler;
+pub mod state;
+pub mod supervisor;
+pub mod telemetry;
+pub mod tiering;

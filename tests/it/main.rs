@@ -4,5 +4,7 @@
 //! names ([`world::World`]), so that all run side by side. A file a part.
 
 mod daemon;
+mod gate;
 mod harness;
+mod iam;
 mod world;
