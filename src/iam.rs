@@ -271,7 +271,7 @@ impl Needs<'_> {
         self.allow("LogBuckets", &["s3:ListBucket"], buckets, None);
         self.allow("LogFiles", &["s3:GetObject"], files, None);
         let regions = ingest.source.iter().map(|source| source.region.as_ref().unwrap_or(&aws.region));
-        self.keys("Keys", &["kms:Decrypt"], regions.cloned().collect());
+        self.keys("KeysOfLogs", &["kms:Decrypt"], regions.cloned().collect());
     }
 
     fn reconcile(&mut self) {
@@ -390,7 +390,7 @@ impl Needs<'_> {
 
     fn keys_of_objects(&mut self) {
         let region = self.settings.aws.region.clone();
-        self.keys("Keys", &["kms:Decrypt", "kms:GenerateDataKey"], BTreeSet::from([region]));
+        self.keys("KeysOfObjects", &["kms:Decrypt", "kms:GenerateDataKey"], BTreeSet::from([region]));
     }
 
     /// Keys of objects are not in the configuration. Without their ARNs it is all of the account's, but only for what S3 does.

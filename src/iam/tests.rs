@@ -248,23 +248,35 @@ fn a_region_says_which_partition() {
     }
 }
 
+/// What IAM's grammar asks for ("Grammar of the IAM JSON policy language").
+fn check_document(policy: &Policy) {
+    let document: Value = serde_json::from_str(&policy.to_json()).expect("JSON");
+    assert_eq!(document["Version"], "2012-10-17");
+    assert_eq!(document.as_object().map(serde_json::Map::len), Some(2), "no key but Version and Statement");
+    let mut sids = BTreeSet::new();
+    for statement in document["Statement"].as_array().expect("statements") {
+        let sid = statement["Sid"].as_str().expect("a sid");
+        assert!(sid.bytes().all(|b| b.is_ascii_alphanumeric()), "{sid}");
+        assert!(sids.insert(sid.to_owned()), "{sid} stands twice");
+        assert_eq!(statement["Effect"], "Allow");
+        assert!(!statement["Action"].as_array().expect("actions").is_empty());
+        let arn = |resource: &Value| resource.as_str().is_some_and(|r| r.starts_with("arn:aws:"));
+        let resource = &statement["Resource"];
+        assert!(arn(resource) || resource.as_array().is_some_and(|many| many.iter().all(arn)), "{resource}");
+    }
+}
+
 #[test]
 fn documents_are_what_iam_takes() {
-    for part in Part::ALL {
-        let document: Value = serde_json::from_str(&one(EXAMPLE, part).to_json()).expect("JSON");
-        assert_eq!(document["Version"], "2012-10-17");
-        assert_eq!(document.as_object().map(serde_json::Map::len), Some(2), "no key but Version and Statement");
-        let mut sids = BTreeSet::new();
-        for statement in document["Statement"].as_array().expect("statements") {
-            let sid = statement["Sid"].as_str().expect("a sid");
-            assert!(sid.bytes().all(|b| b.is_ascii_alphanumeric()), "{sid}");
-            assert!(sids.insert(sid.to_owned()), "{sid} stands twice in {}", part.as_str());
-            assert_eq!(statement["Effect"], "Allow");
-            assert!(!statement["Action"].as_array().expect("actions").is_empty());
-            let arn = |resource: &Value| resource.as_str().is_some_and(|r| r.starts_with("arn:aws:"));
-            let resource = &statement["Resource"];
-            assert!(arn(resource) || resource.as_array().is_some_and(|many| many.iter().all(arn)), "{resource}");
+    // Logs in another region, and buckets of two prefixes: what could make two statements of one.
+    let elsewhere = EXAMPLE.replace("bucket_prefix = \"siuu\"", "bucket_prefix = \"data-\"\nregion = \"us-east-1\"");
+    for toml in [EXAMPLE, &elsewhere] {
+        for part in Part::ALL {
+            check_document(&one(toml, part));
         }
+        let settings = settings(toml);
+        check_document(&policy(&settings, &Part::of_the_daemon(&settings), &place()));
+        check_document(&policy(&settings, &Part::ALL, &place()));
     }
 }
 
