@@ -272,7 +272,19 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     daemon.does(&["restore", &format!("s3://{bucket}/archived")], &[0]).await;
     daemon.does(&["job", "sweep", "--json"], &[0]).await;
 
+    // Each job needs no more than its own part. The sweep is of users and of restores.
+    for (part, args) in [
+        ("ingest", &["job", "ingest", "--no-reconcile", "--json"][..]),
+        ("reconcile", &["job", "reconcile", "--json"]),
+        ("transition", &["job", "transition", "--json"]),
+        ("restore", &["restore", "--status", &format!("s3://{bucket}/archived")]),
+    ] {
+        daemon.is_given(part).await;
+        daemon.does(args, &[0]).await;
+    }
+
     // And as a daemon, which reads the stream and the queues.
+    daemon.is_given("all").await;
     let mut running = daemon.command(&["run"]).spawn().expect("tierd runs");
     world.put_user("carol").await;
     eventually(Duration::from_secs(30), "carol's bucket", async || world.bucket_uri("carol").await).await;
