@@ -93,17 +93,17 @@ const COPY: &[&str] = &[
 
 /// Every operation that the sources call. Each call names its operation for its error.
 fn operations() -> BTreeSet<String> {
-    let naming =
-        regex::Regex::new(r#"(?:AwsError::(?:new|from_entry)\(|OPERATION: &str = )\s*"([A-Za-z0-9]+)""#).unwrap();
+    let naming = regex::Regex::new(r#"(?:AwsError::(?:new|from_entry)\(|OPERATION: &str = )\s*"([A-Za-z0-9]+)""#)
+        .expect("a pattern");
     let mut names = BTreeSet::new();
     let mut folders = vec![repository().join("src")];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
+            let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
+                let text = std::fs::read_to_string(&path).expect("a source");
                 // Tests make errors up.
                 let code = text.split("\nmod tests {").next().unwrap_or_default();
                 names.extend(naming.captures_iter(code).map(|found| found[1].to_owned()));
@@ -128,15 +128,17 @@ queue = "created"
 source_bucket = "source"
 destination_bucket = "destination"
 "#;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary directory");
     let policy = folder.path().join("policy.json");
-    std::fs::write(&policy, r#"{"Version":"2012-10-17","Statement":[]}"#).unwrap();
-    let settings =
-        Settings::from_toml(&toml.replace("policy.json", policy.to_str().unwrap())).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::write(&policy, r#"{"Version":"2012-10-17","Statement":[]}"#).expect("a bucket policy");
+    let settings = Settings::from_toml(&toml.replace("policy.json", policy.to_str().expect("a path in UTF-8")))
+        .unwrap_or_else(|e| panic!("{e}"));
     let place = Place { partition: "aws".to_owned(), account: "123456789012".to_owned(), kms_keys: Vec::new() };
-    let policy: Value = serde_json::from_str(&tierd::iam::policy(&settings, &Part::ALL, &place).to_json()).unwrap();
-    let actions = policy["Statement"].as_array().into_iter().flatten().flat_map(|s| s["Action"].as_array().unwrap());
-    actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+    let policy: Value =
+        serde_json::from_str(&tierd::iam::policy(&settings, &Part::ALL, &place).to_json()).expect("JSON");
+    let actions =
+        policy["Statement"].as_array().into_iter().flatten().flat_map(|s| s["Action"].as_array().expect("actions"));
+    actions.map(|action| action.as_str().expect("an action").to_owned()).collect()
 }
 
 #[test]
@@ -182,7 +184,8 @@ impl Person<'_> {
     }
 
     async fn is_given(&self, part: &str) {
-        let output = self.command(&["iam", "--part", part, "--account", "123456789012"]).output().await.unwrap();
+        let output =
+            self.command(&["iam", "--part", part, "--account", "123456789012"]).output().await.expect("tierd runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         self.gate.allow(serde_json::from_slice(&output.stdout).expect("one JSON document"));
     }
@@ -211,8 +214,8 @@ fn log_file(bucket: &str, key: &str) -> Vec<u8> {
         "requestParameters": { "bucketName": bucket, "key": key },
     }]});
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    gzip.write_all(record.to_string().as_bytes()).unwrap();
-    gzip.finish().unwrap()
+    gzip.write_all(record.to_string().as_bytes()).expect("writing to memory");
+    gzip.finish().expect("writing to memory")
 }
 
 #[tokio::test]
@@ -258,7 +261,7 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     world.put(&bucket, "old +한글.bin", 300_000, "STANDARD").await;
     world.put(&bucket, "archived", 300_000, "GLACIER").await;
 
-    let today = chrono::Utc::now().format("%Y/%m/%d");
+    let today = tierd::clock::now().format("%Y/%m/%d");
     let file = format!(
         "AWSLogs/123456789012/CloudTrail/ap-northeast-1/{today}/123456789012_CloudTrail_ap-northeast-1_x.json.gz"
     );
