@@ -26,6 +26,8 @@ FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/tierd /tierd
 # Where [telemetry].heartbeat_file is.
 COPY --from=build --chown=65532:65532 /out/heartbeat /run/tierd
+# Where a volume is mounted here (ECS on Fargate has no tmpfs for all), it takes over the owner from the image.
+VOLUME ["/run/tierd"]
 USER 65532:65532
 STOPSIGNAL SIGTERM
 # There is no shell in the image: commands must be lists.

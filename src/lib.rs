@@ -34,6 +34,7 @@
 //! | what outlives a process | [`state`], which lists every item of the state table |
 //! | when something runs | [`scheduler`]; [`tiering::schedule`] for the expressions |
 //! | which settings there are | `config/default.toml`, [`config`] |
+//! | what the daemon may do in AWS, and no more | [`iam`] |
 //!
 //! # Invariants
 //!
@@ -59,6 +60,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod iam;
 pub mod jobs;
 pub mod ledger;
 pub mod metrics;

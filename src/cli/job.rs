@@ -90,9 +90,9 @@ fn print_report(report: &JobReport) {
     for problem in report.problems() {
         println!("  ! {problem}");
     }
-    if let Body::Ingest(ingest) = &report.body {
-        if let Some(reconcile) = &ingest.reconcile {
-            print_report(reconcile);
-        }
+    if let Body::Ingest(ingest) = &report.body
+        && let Some(reconcile) = &ingest.reconcile
+    {
+        print_report(reconcile);
     }
 }

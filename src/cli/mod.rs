@@ -2,7 +2,9 @@
 //! result on stdout and says how it went by its [`Exit`].
 
 mod check;
+mod completions;
 mod healthcheck;
+mod iam;
 mod init;
 mod job;
 mod progress_bar;
@@ -108,6 +110,17 @@ enum Command {
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
     /// part that did not.
     Healthcheck,
+    /// Prints the least IAM policy that this configuration needs
+    ///
+    /// One JSON document on stdout, made from the configuration: only its own tables, queues, buckets and prefixes, and no
+    /// action that is not used.
+    Iam(iam::Args),
+    /// Prints a completion script for a shell
+    #[command(hide = true)]
+    Completions(completions::Args),
+    /// Writes the manual pages
+    #[command(hide = true)]
+    Man(completions::ManArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -121,6 +134,12 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    // What packages ask for while they are built, where there is no configuration.
+    match &cli.command {
+        Command::Completions(args) => return completions::completions(args).into(),
+        Command::Man(args) => return ended(completions::man(args)),
+        _ => {}
+    }
     let loaded = match config::load(cli.config.as_deref(), std::env::vars()) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -150,12 +169,17 @@ pub fn main() -> ExitCode {
             Command::Restore(args) => restore::run(settings, args).await,
             Command::Status(args) => status::run(settings, args).await,
             Command::Quarantine(args) => quarantine::run(settings, args).await,
-            Command::Healthcheck => unreachable!("handled above"),
+            Command::Iam(args) => iam::run(settings, args).await,
+            Command::Healthcheck | Command::Completions(_) | Command::Man(_) => unreachable!("handled above"),
         }
     });
     // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.
     runtime.shutdown_background();
-    match exit {
+    ended(exit)
+}
+
+fn ended(result: Result<Exit>) -> ExitCode {
+    match result {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("tierd: {error:#}");

@@ -40,8 +40,4 @@ impl S3 {
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
-
-    pub(crate) fn copier(&self) -> &Client {
-        &self.copier
-    }
 }

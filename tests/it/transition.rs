@@ -421,7 +421,10 @@ async fn buckets_that_keep_versions_are_treated_as_configured() {
 
 /// Method, URI and headers of every request.
 #[derive(Debug, Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<(String, HashMap<String, String>)>>>);
+struct Recorder(Arc<Mutex<Vec<Sent>>>);
+
+/// A request: its method and path, and its headers.
+type Sent = (String, HashMap<String, String>);
 
 impl Intercept for Recorder {
     fn name(&self) -> &'static str {

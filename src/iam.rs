@@ -1,0 +1,531 @@
+//! Least privilege: the IAM policies that the configuration asks for, and no more.
+//!
+//! [`policy`] is a pure function from the settings to a policy document. It names the user's own tables, queues, buckets and
+//! prefixes; there is no `*` among the actions. Where a resource cannot be named, because users' buckets and their objects
+//! come and go, it is the buckets' common prefix, and a condition keeps it in the account: bucket names are the whole
+//! world's, so a prefix alone would take in other people's.
+//!
+//! What needs no permission is not here: `sts:GetCallerIdentity` is always allowed. What S3 asks for beyond the name of an
+//! operation is in the tables below with its reason; the rules are those of the service authorization reference ("Actions,
+//! resources, and condition keys for Amazon S3") and of "Required permissions for Amazon S3 API operations".
+
+use std::collections::BTreeSet;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::config::{Restore, Settings, VersionedBuckets};
+use crate::tiering::bucket_name::BucketNameTemplate;
+
+/// The most that a managed policy may have, white space not counted (IAM user guide, "IAM and AWS STS quotas").
+pub const MAX_MANAGED_POLICY_CHARS: usize = 6144;
+
+/// What a policy is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    Provision,
+    Ingest,
+    Reconcile,
+    Transition,
+    Restore,
+    Replicate,
+    /// `tierd check` and `tierd status`, and what the daemon looks at when it starts.
+    Check,
+    /// `tierd init`: makes tables and queues. Never part of what the daemon may do.
+    Init,
+}
+
+impl Part {
+    /// Every part that there is.
+    pub const ALL: [Self; 8] = [
+        Self::Provision,
+        Self::Ingest,
+        Self::Reconcile,
+        Self::Transition,
+        Self::Restore,
+        Self::Replicate,
+        Self::Check,
+        Self::Init,
+    ];
+
+    /// The parts that a daemon with these settings is made of: those that are enabled, and `check`.
+    pub fn of_the_daemon(settings: &Settings) -> Vec<Self> {
+        let wanted = |part: &Self| match part {
+            Self::Provision => settings.provision.enabled,
+            Self::Ingest => settings.ingest.enabled,
+            Self::Reconcile => settings.ingest.enabled || settings.reconcile.schedule.is_some(),
+            Self::Transition => settings.transition.enabled,
+            Self::Restore => settings.restore.enabled,
+            Self::Replicate => !settings.replicate.is_empty(),
+            Self::Check => true,
+            Self::Init => false,
+        };
+        Self::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Ingest => "ingest",
+            Self::Reconcile => "reconcile",
+            Self::Transition => "transition",
+            Self::Restore => "restore",
+            Self::Replicate => "replicate",
+            Self::Check => "check",
+            Self::Init => "init",
+        }
+    }
+}
+
+/// Where the policy is to hold: what no setting says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// `aws`, `aws-cn`, `aws-us-gov`.
+    pub partition: String,
+    /// Twelve digits.
+    pub account: String,
+    /// ARNs of the KMS keys that objects and logs are encrypted with; empty: any key of the account, through S3 only.
+    pub kms_keys: Vec<String>,
+}
+
+/// The partition that a region belongs to.
+pub fn partition_of(region: &str) -> &'static str {
+    const PARTITIONS: [(&str, &str); 4] =
+        [("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("us-isob-", "aws-iso-b"), ("us-iso-", "aws-iso")];
+    PARTITIONS.iter().find(|(begin, _)| region.starts_with(begin)).map_or("aws", |(_, partition)| partition)
+}
+
+/// A policy document; serialized, it is what IAM takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Policy {
+    version: &'static str,
+    statement: Vec<Statement>,
+    /// What whoever attaches it should know: where it is wider than they may want, and what would narrow it.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Statement {
+    sid: &'static str,
+    effect: &'static str,
+    action: BTreeSet<&'static str>,
+    #[serde(serialize_with = "one_or_many")]
+    resource: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<Value>,
+}
+
+impl Policy {
+    /// Whether it allows nothing at all, which IAM does not take.
+    pub fn is_empty(&self) -> bool {
+        self.statement.is_empty()
+    }
+
+    /// Its length as IAM counts it, which leaves white space out.
+    pub fn chars(&self) -> usize {
+        serde_json::to_string(self).expect("a policy is plain data with text keys").chars().count()
+    }
+
+    /// Indented, for people and for `aws iam create-policy --policy-document`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a policy is plain data with text keys")
+    }
+}
+
+/// What `parts` together need.
+pub fn policy(settings: &Settings, parts: &[Part], place: &Place) -> Policy {
+    let mut needs = Needs { settings, place, statements: Vec::new(), notes: Vec::new() };
+    for part in parts {
+        match part {
+            Part::Provision => needs.provision(),
+            Part::Ingest => needs.ingest(),
+            Part::Reconcile => needs.reconcile(),
+            Part::Transition => needs.transition(),
+            Part::Restore => needs.restore(),
+            Part::Replicate => needs.replicate(),
+            Part::Check => needs.check(),
+            Part::Init => needs.init(),
+        }
+    }
+    let Needs { statements, mut notes, .. } = needs;
+    notes.dedup();
+    Policy { version: "2012-10-17", statement: without_subsets(statements), notes }
+}
+
+/// Leases, checkpoints, batches, runs, quarantine.
+const STATE: &[&str] =
+    &["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"];
+
+/// A bucket's settings: what provisioning writes, and reads again to find what has drifted.
+const BUCKET_SETTINGS: &[&str] = &[
+    "s3:GetBucketCORS",
+    "s3:GetBucketNotification",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketTagging",
+    "s3:GetLifecycleConfiguration",
+    // HeadBucket.
+    "s3:ListBucket",
+    "s3:PutBucketCORS",
+    "s3:PutBucketNotification",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketTagging",
+    "s3:PutLifecycleConfiguration",
+];
+
+/// What a copy within a bucket goes by. ListBucket, because without it S3 answers 403 for an object that is gone.
+const BUCKET_FACTS: &[&str] = &["s3:GetBucketOwnershipControls", "s3:GetBucketVersioning", "s3:ListBucket"];
+
+/// A copy that keeps everything.
+const MOVE: &[&str] = &[
+    "s3:AbortMultipartUpload",
+    // HEAD, and the source of a copy; the version actions where the bucket keeps versions, since a copy names the version.
+    "s3:GetObject",
+    "s3:GetObjectAcl",
+    // HEAD leaves the lock out for those who may not read it, and a copy would then lose it.
+    "s3:GetObjectLegalHold",
+    "s3:GetObjectRetention",
+    "s3:GetObjectTagging",
+    "s3:GetObjectVersion",
+    "s3:GetObjectVersionAcl",
+    "s3:GetObjectVersionTagging",
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "s3:PutObjectLegalHold",
+    "s3:PutObjectRetention",
+    "s3:PutObjectTagging",
+];
+
+/// A restore, and the tag that remembers it.
+const ASK_FOR_RESTORE: &[&str] =
+    &["s3:DeleteObjectTagging", "s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging", "s3:RestoreObject"];
+
+/// Batches of these need no action of their own.
+const CONSUME: &[&str] = &[
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+    "sqs:ReceiveMessage",
+];
+
+const LOOK_AT_QUEUE: &[&str] = &["sqs:GetQueueAttributes", "sqs:GetQueueUrl"];
+
+struct Needs<'a> {
+    settings: &'a Settings,
+    place: &'a Place,
+    statements: Vec<Statement>,
+    notes: Vec<String>,
+}
+
+impl Needs<'_> {
+    fn provision(&mut self) {
+        let Settings { users, restore, provision, .. } = self.settings;
+        self.state(STATE);
+        self.allow(
+            "UsersTable",
+            &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            [self.table(&users.table)],
+            None,
+        );
+        self.allow(
+            "UsersStream",
+            &["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+            // A stream that is switched off and on again has another name.
+            [format!("{}/stream/*", self.table(&users.table))],
+            None,
+        );
+        // Not bound to the account: a bucket that is not there yet belongs to none.
+        let prefix = BucketNameTemplate::new(&provision.bucket_name)
+            .map_or_else(|_| String::new(), |template| template.literal_prefix().to_owned());
+        let buckets = [self.s3(format!("{prefix}*"))];
+        self.allow("MakeBuckets", &["s3:CreateBucket"], buckets.clone(), None);
+        self.allow("UserBuckets", BUCKET_SETTINGS, buckets.clone(), self.own());
+        if provision.bucket_policy_file.is_some() {
+            self.allow("UserBuckets", &["s3:GetBucketPolicy", "s3:PutBucketPolicy"], buckets, self.own());
+        }
+        if prefix.is_empty() {
+            self.note(
+                "provision.bucket_name begins with a placeholder, so the policy covers every bucket of the account; \
+                 let the names begin with something of their own",
+            );
+        }
+        if restore.enabled {
+            // A bucket's notifications name the queue by its ARN.
+            self.allow("EventQueue", LOOK_AT_QUEUE, [self.queue(&restore.event_queue)], None);
+        }
+    }
+
+    fn ingest(&mut self) {
+        let Settings { aws, ledger, ingest, .. } = self.settings;
+        self.state(STATE);
+        self.allow("Ledger", &["dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        // Not bound to the account, since logs are often kept in another one; they are named to the letter. The listing is
+        // not bound to the prefix: S3 would then answer 403, and not 404, for a file that is gone since it was listed.
+        let buckets: Vec<String> = ingest.source.iter().map(|source| self.s3(&source.bucket)).collect();
+        let files: Vec<String> =
+            ingest.source.iter().map(|source| self.s3(format!("{}/{}*", source.bucket, source.prefix))).collect();
+        self.allow("LogBuckets", &["s3:ListBucket"], buckets, None);
+        self.allow("LogFiles", &["s3:GetObject"], files, None);
+        let regions = ingest.source.iter().map(|source| source.region.as_ref().unwrap_or(&aws.region));
+        self.keys("KeysOfLogs", &["kms:Decrypt"], regions.cloned().collect());
+    }
+
+    fn reconcile(&mut self) {
+        let Settings { ledger, .. } = self.settings;
+        self.state(STATE);
+        self.allow(
+            "Ledger",
+            &["dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            [self.table(&ledger.table)],
+            None,
+        );
+        let (buckets, _) = self.tiered();
+        self.allow("TieredBuckets", &["s3:ListBucket"], buckets, self.own());
+    }
+
+    fn transition(&mut self) {
+        let Settings { ledger, transition, .. } = self.settings;
+        self.state(STATE);
+        self.allow(
+            "Ledger",
+            &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            [self.table(&ledger.table)],
+            None,
+        );
+        self.moves();
+        let (_, objects) = self.tiered();
+        if transition.versioned_buckets == VersionedBuckets::CopyAndDeletePrevious {
+            self.allow("TieredObjects", &["s3:DeleteObjectVersion"], objects.clone(), self.own());
+        }
+        if transition.promote_archived {
+            self.allow("TieredObjects", ASK_FOR_RESTORE, objects, self.own());
+        }
+    }
+
+    fn restore(&mut self) {
+        let Settings { ledger, restore: Restore { event_queue, request_queue, .. }, .. } = self.settings;
+        self.state(STATE);
+        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        self.allow("RestoreQueues", CONSUME, [self.queue(event_queue), self.queue(request_queue)], None);
+        self.moves();
+        let (_, objects) = self.tiered();
+        self.allow("TieredObjects", ASK_FOR_RESTORE, objects, self.own());
+    }
+
+    fn replicate(&mut self) {
+        let rules = &self.settings.replicate;
+        self.state(STATE);
+        let queues: Vec<String> = rules.iter().map(|rule| self.queue(&rule.queue)).collect();
+        self.allow("ReplicationQueues", CONSUME, queues, None);
+        // The destination may be another account's, whose own bucket policy has to allow the same. Neither listing is bound to
+        // a prefix, for the same reason as that of the logs.
+        let both = rules.iter().flat_map(|rule| [&rule.source_bucket, &rule.destination_bucket]);
+        let buckets: Vec<String> = both.map(|bucket| self.s3(bucket)).collect();
+        self.allow("ReplicationBuckets", &["s3:ListBucket"], buckets, None);
+        let sources: Vec<String> =
+            rules.iter().map(|rule| self.s3(format!("{}/{}*", rule.source_bucket, rule.source_prefix))).collect();
+        self.allow(
+            "ReplicationSources",
+            &["s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"],
+            sources,
+            self.own(),
+        );
+        let destination = |rule: &crate::config::Replicate| {
+            self.s3(format!("{}/{}*", rule.destination_bucket, rule.destination_prefix))
+        };
+        let all: Vec<String> = rules.iter().map(destination).collect();
+        let with_acl: Vec<String> = rules.iter().filter(|rule| !rule.acl.is_empty()).map(destination).collect();
+        self.allow(
+            "ReplicationDestinations",
+            // GetObject is for the HEAD that says whether a newer object is there already.
+            &["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"],
+            all,
+            None,
+        );
+        self.allow("DestinationAcls", &["s3:PutObjectAcl"], with_acl, None);
+        self.keys_of_objects();
+    }
+
+    fn check(&mut self) {
+        self.state(&["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetItem", "dynamodb:Query"]);
+        let Settings { users, ledger, provision, ingest, replicate, .. } = self.settings;
+        self.allow("Ledger", &["dynamodb:DescribeTable"], [self.table(&ledger.table)], None);
+        if provision.enabled {
+            self.allow("UsersTable", &["dynamodb:DescribeTable"], [self.table(&users.table)], None);
+            let stream = format!("{}/stream/*", self.table(&users.table));
+            self.allow("UsersStream", &["dynamodb:DescribeStream"], [stream], None);
+        }
+        let queues = self.queues_with_dead_letters();
+        self.allow("Queues", LOOK_AT_QUEUE, queues, None);
+        let logs = ingest.source.iter().filter(|_| ingest.enabled).map(|source| &source.bucket);
+        let replicated = replicate.iter().flat_map(|rule| [&rule.source_bucket, &rule.destination_bucket]);
+        let buckets: Vec<String> = logs.chain(replicated).map(|bucket| self.s3(bucket)).collect();
+        self.allow("OtherBuckets", &["s3:ListBucket"], buckets, None);
+    }
+
+    fn init(&mut self) {
+        self.check();
+        self.state(&["dynamodb:CreateTable", "dynamodb:UpdateTimeToLive"]);
+        self.allow(
+            "Ledger",
+            &["dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups"],
+            [self.table(&self.settings.ledger.table)],
+            None,
+        );
+        let queues = self.queues_with_dead_letters();
+        self.allow("Queues", &["sqs:CreateQueue"], queues, None);
+    }
+
+    /// Copies of users' objects onto themselves.
+    fn moves(&mut self) {
+        let (buckets, objects) = self.tiered();
+        self.allow("TieredBuckets", BUCKET_FACTS, buckets, self.own());
+        self.allow("TieredObjects", MOVE, objects, self.own());
+        self.keys_of_objects();
+    }
+
+    fn keys_of_objects(&mut self) {
+        let region = self.settings.aws.region.clone();
+        self.keys("KeysOfObjects", &["kms:Decrypt", "kms:GenerateDataKey"], BTreeSet::from([region]));
+    }
+
+    /// Keys of objects are not in the configuration. Without their ARNs it is all of the account's, but only for what S3 does.
+    fn keys(&mut self, sid: &'static str, actions: &[&'static str], regions: BTreeSet<String>) {
+        let Place { partition, account, kms_keys } = self.place;
+        if regions.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = if kms_keys.is_empty() {
+            self.note(
+                "the policy covers every KMS key of the account as S3 uses it; --kms-key names those that are meant",
+            );
+            regions.iter().map(|region| format!("arn:{partition}:kms:{region}:{account}:key/*")).collect()
+        } else {
+            kms_keys.clone()
+        };
+        let domain = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let services: Vec<String> = regions.iter().map(|region| format!("s3.{region}.{domain}")).collect();
+        self.allow(sid, actions, keys, Some(json!({ "StringEquals": { "kms:ViaService": services } })));
+    }
+
+    fn state(&mut self, actions: &[&'static str]) {
+        self.allow("State", actions, [self.table(&self.settings.state.table)], None);
+    }
+
+    /// The buckets whose objects are watched, and those objects: users' buckets, and those that the logs count for.
+    fn tiered(&mut self) -> (Vec<String>, Vec<String>) {
+        let Settings { provision, ingest, .. } = self.settings;
+        let template = BucketNameTemplate::new(&provision.bucket_name)
+            .map_or_else(|_| String::new(), |template| template.literal_prefix().to_owned());
+        let mut prefixes: BTreeSet<String> =
+            ingest.source.iter().filter(|_| ingest.enabled).map(|source| source.bucket_prefix.clone()).collect();
+        if provision.enabled || prefixes.is_empty() {
+            prefixes.insert(template);
+        }
+        if prefixes.contains("") {
+            self.note(
+                "the policy covers the objects of every bucket of the account, because ingest counts for all of them; \
+                 set bucket_prefix in every [[ingest.source]], and let provision.bucket_name begin with it",
+            );
+        }
+        let narrowest = |prefix: &&String| !prefixes.iter().any(|other| other != *prefix && prefix.starts_with(other));
+        let prefixes: Vec<&String> = prefixes.iter().filter(narrowest).collect();
+        let buckets = prefixes.iter().map(|prefix| self.s3(format!("{prefix}*"))).collect();
+        let objects = prefixes.iter().map(|prefix| self.s3(format!("{prefix}*/*"))).collect();
+        (buckets, objects)
+    }
+
+    /// Every queue, and beside those that `init` makes their dead-letter queues.
+    fn queues_with_dead_letters(&self) -> Vec<String> {
+        let Settings { restore, replicate, .. } = self.settings;
+        let restores = restore.enabled.then_some([&restore.event_queue, &restore.request_queue]);
+        let addresses = restores.into_iter().flatten().chain(replicate.iter().map(|rule| &rule.queue));
+        let with_dead_letters = |address: &String| {
+            let arn = self.queue(address);
+            let dead = (!address.contains("://")).then(|| format!("{arn}-dlq"));
+            [Some(arn), dead].into_iter().flatten()
+        };
+        addresses.flat_map(with_dead_letters).collect()
+    }
+
+    fn s3(&self, path: impl std::fmt::Display) -> String {
+        format!("arn:{}:s3:::{path}", self.place.partition)
+    }
+
+    fn table(&self, name: &str) -> String {
+        let Place { partition, account, .. } = self.place;
+        format!("arn:{partition}:dynamodb:{}:{account}:table/{name}", self.settings.aws.region)
+    }
+
+    /// A queue given by its name or by `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`.
+    fn queue(&self, address: &str) -> String {
+        let Place { partition, account, .. } = self.place;
+        let mut region = self.settings.aws.region.as_str();
+        let mut owner = account.as_str();
+        let mut name = address;
+        if let Some((_, rest)) = address.split_once("://") {
+            let mut parts = rest.trim_end_matches('/').split('/');
+            let host = parts.next().unwrap_or_default();
+            region = host.strip_prefix("sqs.").and_then(|host| host.split('.').next()).unwrap_or(region);
+            name = parts.next_back().unwrap_or_default();
+            owner = parts.next_back().unwrap_or(owner);
+        }
+        format!("arn:{partition}:sqs:{region}:{owner}:{name}")
+    }
+
+    /// Bucket names are the whole world's: only what is this account's.
+    fn own(&self) -> Option<Value> {
+        Some(json!({ "StringEquals": { "aws:ResourceAccount": self.place.account } }))
+    }
+
+    /// Adds a statement, or its actions to the one that speaks of the same.
+    fn allow(
+        &mut self,
+        sid: &'static str,
+        actions: &[&'static str],
+        resources: impl IntoIterator<Item = String>,
+        condition: Option<Value>,
+    ) {
+        let resource: BTreeSet<String> = resources.into_iter().collect();
+        if resource.is_empty() {
+            return;
+        }
+        match self.statements.iter_mut().find(|s| s.resource == resource && s.condition == condition) {
+            Some(same) => same.action.extend(actions),
+            None => {
+                let action = actions.iter().copied().collect();
+                self.statements.push(Statement { sid, effect: "Allow", action, resource, condition });
+            }
+        }
+    }
+
+    fn note(&mut self, note: &str) {
+        if !self.notes.iter().any(|said| said == note) {
+            self.notes.push(note.to_owned());
+        }
+    }
+}
+
+/// Leaves out what another statement allows as well: parts that share something each name it.
+fn without_subsets(statements: Vec<Statement>) -> Vec<Statement> {
+    let within = |a: &Statement, b: &Statement| {
+        a.condition == b.condition && a.action.is_subset(&b.action) && a.resource.is_subset(&b.resource)
+    };
+    // Two that are equal do not exist: `allow` would have made one of them.
+    let needed = |s: &&Statement| !statements.iter().any(|other| !std::ptr::eq(other, *s) && within(s, other));
+    statements.iter().filter(needed).cloned().collect()
+}
+
+fn one_or_many<S: Serializer>(resources: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    match resources.first() {
+        Some(one) if resources.len() == 1 => serializer.serialize_str(one),
+        _ => resources.serialize(serializer),
+    }
+}
+
+#[cfg(test)]
+mod tests;
