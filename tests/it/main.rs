@@ -5,4 +5,7 @@
 
 mod daemon;
 mod harness;
+mod ingest;
+mod logs;
+mod proxy;
 mod world;
