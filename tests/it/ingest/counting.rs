@@ -103,7 +103,8 @@ async fn every_access_counts_once_and_a_second_run_counts_nothing() {
 
     let (code, report) = world.run_json(&INGEST).await;
     assert_eq!(code, 0, "{report:#}");
-    check_figures(&report, &[("files", 0), ("files_skipped", 5), ("accesses", 0), ("objects", 0), ("batches", 0)]);
+    // The files of January lie further back than is listed again.
+    check_figures(&report, &[("files", 0), ("files_skipped", 3), ("accesses", 0), ("objects", 0), ("batches", 0)]);
     assert_eq!(counted(&world).await, want);
     assert_eq!(world.app.state.log_coverage().await.unwrap(), Some("2026-01-01".parse().unwrap()));
 }

@@ -148,8 +148,7 @@ async fn counts_are_exact_however_often_a_run_is_killed() {
     };
     println!("TIERD_TEST_SEED={seed} has the kills fall at the same moments");
     let mut dice = Dice(seed);
-    let (world, logs) =
-        world("kills", "ingest.batch_files = 3\nledger.write_concurrency = 4").await;
+    let (world, logs) = world("kills", "ingest.batch_files = 3\nledger.write_concurrency = 4").await;
     let want = fill(&world, &logs, 24, 40).await;
     let mut ended = 0;
     for kill in 0..KILLS {
