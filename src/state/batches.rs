@@ -296,11 +296,14 @@ impl State {
             .update(PK, &sk)
             .update_expression(
                 "SET #bucket = :bucket, prefix = :prefix, first_day = :first, last_day = :last, #floor = :floor",
+                "SET #bucket = :bucket, #prefix = :prefix, first_day = :first, last_day = :last, #floor = :floor",
             )
             // Days as text sort as they come. A floor that went back would have files listed whose manifest is gone.
             .condition_expression(
                 "attribute_not_exists(pk) OR (last_day <= :last AND #floor <= :floor AND first_day >= :first)",
             )
+            .expression_attribute_names("#bucket", "bucket")
+            .expression_attribute_names("#prefix", "prefix")
             .expression_attribute_names("#floor", "floor")
             .expression_attribute_names("#bucket", "bucket")
             .expression_attribute_values(":bucket", s(place.bucket.as_str()))

@@ -18,4 +18,7 @@ mod resources;
 mod restore;
 mod scheduler;
 mod transition;
+mod ingest;
+mod logs;
+mod proxy;
 mod world;

@@ -1,0 +1,173 @@
+//! Runs that are killed, repeated, or not alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tierd::ledger::{Accesses, Change};
+use tierd::state::Written;
+use tierd::state::batches::{BatchFile, LogPlace, Sequence};
+use tierd::state::lease::Taken;
+use tierd::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
+
+use super::{INGEST, check_figures, counted, put_log, world};
+use crate::logs::{self, Counts, Event, simple_key};
+use crate::world::World;
+
+fn object(bucket: &str, key: &str) -> ObjectId {
+    ObjectId::new(BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
+}
+
+/// The log file as a run would have found it.
+async fn found(world: &World, bucket: &str, key: &str, day: &str) -> BatchFile {
+    let head = world.s3().head_object().bucket(bucket).key(key).send().await.unwrap();
+    BatchFile {
+        place: Arc::new(LogPlace {
+            bucket: BucketName::new(bucket).unwrap(),
+            prefix: "AWSLogs/111111111111/CloudTrail/ap-northeast-1/".to_owned(),
+        }),
+        key: ObjectKey::new(key).unwrap(),
+        etag: ETag::new(head.e_tag.unwrap()).unwrap(),
+        size: head.content_length.unwrap().unsigned_abs(),
+        day: day.parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_left_half_counted_is_finished_first() {
+    let (world, logs) = world("repair", "").await;
+    let events: Vec<Event> =
+        (0..30).map(|i| Event::put(i, "2026-03-01T10:00:00Z", "siuu1", &format!("k{}", i % 10))).collect();
+    let key = simple_key("2026-03-01T10:05:00Z", "old");
+    put_log(&world, &logs, &key, logs::file(&events)).await;
+    let mut want = Counts::new();
+    logs::count(&mut want, &events);
+
+    // A run that died: the manifest is written, half of the rows are.
+    let state = &world.app.state;
+    let files = [found(&world, &logs, &key, "2026-03-01").await];
+    let at = logs::time("2026-03-01T11:00:00Z");
+    assert_eq!(state.put_batch(Sequence::default(), &files, at).await.unwrap().0, Written::Yes);
+    for ((bucket, key), (count, latest)) in want.iter().take(5) {
+        let accesses = Accesses { count: *count, latest: *latest };
+        assert_eq!(world.app.ledger.count(&object(bucket, key), &accesses, 1).await.unwrap(), Change::Made);
+    }
+    let new = [Event::put(99, "2026-03-01T12:00:00Z", "siuu1", "k0")];
+    put_log(&world, &logs, &simple_key("2026-03-01T12:05:00Z", "new"), logs::file(&new)).await;
+    logs::count(&mut want, &new);
+
+    let mut dry = INGEST.to_vec();
+    dry.push("--dry-run");
+    let (_, report) = world.run_json(&dry).await;
+    check_figures(&report, &[("files", 2), ("accesses", 31), ("batches", 2)]);
+
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 2), ("accesses", 31), ("objects", 10), ("batches", 2)]);
+    assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn a_writer_that_wakes_up_late_is_refused_everywhere() {
+    let (world, logs) = world("zombie", "").await;
+    let key = simple_key("2026-03-01T10:05:00Z", "f");
+    let events = [Event::put(1, "2026-03-01T10:00:00Z", "siuu1", "k")];
+    put_log(&world, &logs, &key, logs::file(&events)).await;
+    // It has listed, and read the number before; then it sleeps.
+    let files = [found(&world, &logs, &key, "2026-03-01").await];
+    let known = world.app.state.batch_sequence().await.unwrap();
+
+    let (code, _) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0);
+    let want = counted(&world).await;
+
+    let (written, _) = world.app.state.put_batch(known, &files, logs::time("2026-03-01T10:06:00Z")).await.unwrap();
+    assert_eq!(written, Written::Refused);
+    let settled = world.app.state.settle_batch(1, None, &[(0, "cannot be read".to_owned())].into()).await.unwrap();
+    assert_eq!(settled, Written::Refused);
+    let accesses = Accesses { count: 1, latest: logs::time("2026-03-01T10:00:00Z") };
+    assert_eq!(world.app.ledger.count(&object("siuu1", "k"), &accesses, 1).await.unwrap(), Change::Refused);
+    assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn a_second_run_is_told_that_another_one_is_running() {
+    let (world, _) = world("held", "").await;
+    let Taken::Mine(lease) = world.app.state.take_lease("job#ingest").await.unwrap() else { panic!("nobody has it") };
+    let output = world.run(&INGEST).await;
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    lease.release().await.unwrap();
+    assert_eq!(world.run(&INGEST).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn two_runs_at_once_count_as_one() {
+    let (world, logs) = world("two", "ingest.batch_files = 2").await;
+    let want = fill(&world, &logs, 8, 40).await;
+    let (first, second) = tokio::join!(world.run(&INGEST), world.run(&INGEST));
+    let mut codes = [first.status.code(), second.status.code()];
+    codes.sort();
+    assert!(codes == [Some(0), Some(0)] || codes == [Some(0), Some(75)], "{codes:?}");
+    assert_eq!(counted(&world).await, want);
+}
+
+/// Puts `files` files of `events` events each, and gives what they count.
+async fn fill(world: &World, logs: &str, files: u64, events: u64) -> Counts {
+    let mut want = Counts::new();
+    for file in 0..files {
+        let events: Vec<Event> = (0..events)
+            .map(|i| {
+                let at = format!("2026-03-01T10:{:02}:{:02}Z", file % 60, i % 60);
+                Event::put(file * 10_000 + i, &at, "siuu1", &format!("k{}", (file * 13 + i * 7) % 60))
+            })
+            .collect();
+        logs::count(&mut want, &events);
+        let key = simple_key(&format!("2026-03-01T11:{:02}:00Z", file % 60), &format!("f{file}"));
+        put_log(world, logs, &key, logs::file(&events)).await;
+    }
+    want
+}
+
+/// A sequence of numbers that a seed makes again (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+#[tokio::test]
+async fn counts_are_exact_however_often_a_run_is_killed() {
+    const KILLS: u32 = 8;
+    let seed = match std::env::var("TIERD_TEST_SEED") {
+        Ok(seed) => seed.parse().expect("a number"),
+        Err(_) => u64::from(std::process::id()) * 0x9e37_79b9 + 1,
+    };
+    println!("TIERD_TEST_SEED={seed} has the kills fall at the same moments");
+    let mut dice = Dice(seed);
+    let (world, logs) = world("kills", "ingest.batch_files = 3\nledger.write_concurrency = 4").await;
+    let want = fill(&world, &logs, 24, 40).await;
+    let mut ended = 0;
+    for kill in 0..KILLS {
+        let mut run = world.tierd(&INGEST).spawn().expect("tierd runs");
+        // After the first, a run waits three seconds for the lease of the one before it to run out.
+        let work_begins = if kill == 0 { 200 } else { 3200 };
+        let moment = Duration::from_millis(work_begins + dice.below(2500));
+        match tokio::time::timeout(moment, run.wait()).await {
+            Ok(_) => ended += 1,
+            // SIGKILL.
+            Err(_) => run.kill().await.expect("killed"),
+        }
+    }
+    println!("{ended} of {KILLS} runs came to their end before they were killed");
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "seed {seed}: {report:#}");
+    assert_eq!(counted(&world).await, want, "seed {seed}");
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "seed {seed}: {report:#}");
+    check_figures(&report, &[("files", 0), ("files_skipped", 24)]);
+    assert_eq!(counted(&world).await, want, "seed {seed}");
+}

@@ -1,0 +1,177 @@
+//! Files that cannot be read, sources that cannot be listed, and an AWS that has a bad day.
+
+use super::{INGEST, check_figures, counted, put_log, quarantine, source, world, world_at};
+use crate::logs::{self, Counts, Event, simple_key};
+use crate::proxy::{Fault, Proxy};
+use tierd::state::quarantine::QuarantineKind;
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_set_aside_and_stops_nothing() {
+    let (world, logs) = world("setaside", "").await;
+    let good = [Event::put(1, "2026-03-01T10:00:00Z", "siuu1", "good")];
+    let hidden = [Event::put(2, "2026-03-01T11:00:00Z", "siuu1", "hidden")];
+    let whole = logs::file(&hidden);
+    let broken_key = simple_key("2026-03-01T11:05:00Z", "broken");
+    put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", "good"), logs::file(&good)).await;
+    // A readable member, then one that is cut: not even the readable part counts.
+    let cut = [&logs::file(&[Event::put(9, "2026-03-01T11:00:00Z", "siuu1", "part")])[..], &whole[..whole.len() / 2]];
+    put_log(&world, &logs, &broken_key, cut.concat()).await;
+    put_log(&world, &logs, &simple_key("2026-03-01T11:06:00Z", "text"), b"{\"Records\":[]}".to_vec()).await;
+
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!((code, report["outcome"].as_str()), (1, Some("partial")), "{report:#}");
+    check_figures(&report, &[("files", 1), ("files_failed", 2), ("accesses", 1), ("batches", 1)]);
+    let mut want = Counts::new();
+    logs::count(&mut want, &good);
+    assert_eq!(counted(&world).await, want);
+    let aside = quarantine(&world).await;
+    assert_eq!(aside.len(), 2);
+    let broken = aside.iter().find(|e| e.id.starts_with(&format!("s3://{logs}/{broken_key}#"))).expect("an entry");
+    assert!(broken.reason.contains("truncated"), "{broken:?}");
+
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!((code, report["outcome"].as_str()), (0, Some("ok")), "later runs are not troubled: {report:#}");
+    check_figures(&report, &[("files", 0), ("files_failed", 0), ("files_skipped", 1)]);
+
+    // Mended, it is another file: another ETag.
+    put_log(&world, &logs, &broken_key, whole).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 1), ("accesses", 1)]);
+    logs::count(&mut want, &hidden);
+    assert_eq!(counted(&world).await, want);
+
+    // The old one is tried again, and is not there any more.
+    let asked = world.app.state.ask_retry(QuarantineKind::LogFile, &broken.id, broken.at).await.unwrap();
+    assert_eq!(asked, tierd::state::Written::Yes);
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 1, "{report:#}");
+    check_figures(&report, &[("files", 0), ("files_failed", 1)]);
+    let entry = quarantine(&world).await.into_iter().find(|e| e.id == broken.id).expect("still there");
+    assert!(!entry.retry && entry.reason.contains("replaced"), "{entry:?}");
+    assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn a_file_is_tried_again_when_somebody_asks_and_then_counts_once() {
+    let (mut world, logs) = world("retry", "ingest.max_file_bytes = \"1KiB\"").await;
+    let events: Vec<Event> =
+        (0..20).map(|i| Event::put(i, "2026-03-01T10:00:00Z", "siuu1", &format!("k{}", i % 7))).collect();
+    put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", "big"), logs::file(&events)).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 1, "{report:#}");
+    check_figures(&report, &[("files", 0), ("files_failed", 1)]);
+
+    world.reconfigure(&source(&logs, "")).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 0), ("files_failed", 0)]);
+
+    let entry = quarantine(&world).await.remove(0);
+    let _asked = world.app.state.ask_retry(QuarantineKind::LogFile, &entry.id, entry.at).await.unwrap();
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 1), ("accesses", 20), ("objects", 7)]);
+    assert!(quarantine(&world).await.is_empty());
+    let mut want = Counts::new();
+    logs::count(&mut want, &events);
+    assert_eq!(counted(&world).await, want);
+
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 0), ("files_skipped", 1)]);
+    assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_listed_keeps_the_others_from_nothing() {
+    let (mut world, logs) = world("nosource", "").await;
+    world.reconfigure(&format!("{}\n{}", source("nobody-has-this-bucket", ""), source(&logs, ""))).await;
+    let events = [Event::put(1, "2026-03-01T10:00:00Z", "siuu1", "k")];
+    put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", "f"), logs::file(&events)).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!((code, report["outcome"].as_str()), (1, Some("partial")), "{report:#}");
+    assert!(report["problems"][0].as_str().unwrap().contains("nobody-has-this-bucket"), "{report:#}");
+    check_figures(&report, &[("files", 1), ("accesses", 1)]);
+    assert_eq!(world.app.state.log_coverage().await.unwrap(), None);
+
+    // Where no source can be listed at all, nothing is evidence of anything.
+    world.reconfigure(&source("nobody-has-this-bucket", "")).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!((code, report["outcome"].as_str()), (69, Some("failed")), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_get_that_fails_leaves_the_batch_for_the_next_run() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let (world, logs) = world_at(&proxy.endpoint, "getfails", "").await;
+    let mut want = Counts::new();
+    for i in 0..3_u64 {
+        let events = [Event::put(i, "2026-03-01T10:00:00Z", "siuu1", "k")];
+        logs::count(&mut want, &events);
+        put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", &format!("f{i}")), logs::file(&events)).await;
+    }
+    let victim = simple_key("2026-03-01T10:05:00Z", "f1");
+    proxy.fault(move |r| {
+        (r.operation() == "GET" && r.path.contains(&victim)).then(|| Fault::s3_error(403, "AccessDenied"))
+    });
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!((code, report["outcome"].as_str()), (69, Some("failed")), "{report:#}");
+    assert!(report["problems"][0].as_str().unwrap().contains("AccessDenied"), "{report:#}");
+    check_figures(&report, &[("files", 0), ("files_failed", 0)]);
+    assert!(quarantine(&world).await.is_empty());
+    assert!(counted(&world).await.is_empty(), "nothing is counted of a batch that is not read whole");
+
+    proxy.heal();
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 3), ("accesses", 3)]);
+    assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn counts_are_exact_while_dynamodb_throttles_and_loses_answers() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let (world, logs) =
+        world_at(&proxy.endpoint, "badday", "ingest.batch_files = 3\nledger.write_concurrency = 8").await;
+    let mut want = Counts::new();
+    for file in 0..6_u64 {
+        let events: Vec<Event> = (0..40)
+            .map(|i| Event::put(file * 100 + i, "2026-03-01T10:00:00Z", "siuu1", &format!("k{}", (file * 7 + i) % 50)))
+            .collect();
+        logs::count(&mut want, &events);
+        put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", &format!("f{file}")), logs::file(&events)).await;
+    }
+    let mut at = 0;
+    proxy.fault(move |request| {
+        let writes = matches!(request.operation(), "UpdateItem" | "TransactWriteItems" | "PutItem");
+        let is_lease = String::from_utf8_lossy(&request.body).contains("job#ingest");
+        if !writes || is_lease {
+            return None;
+        }
+        at += 1;
+        match at % 7 {
+            1 => Some(Fault::dynamodb_throttles()),
+            3 => Some(Fault::ResetAfter),
+            5 => Some(Fault::ResetBefore),
+            6 => Some(Fault::Answer(500, "application/x-amz-json-1.0", r#"{"__type":"InternalServerError"}"#)),
+            _ => None,
+        }
+    });
+    // Each run takes up where the one before it gave up.
+    let mut runs = 0;
+    loop {
+        runs += 1;
+        let (code, report) = world.run_json(&INGEST).await;
+        if code == 0 {
+            break;
+        }
+        assert!(runs < 10, "{report:#}");
+    }
+    proxy.heal();
+    assert_eq!(counted(&world).await, want);
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0);
+    check_figures(&report, &[("files", 0)]);
+    assert_eq!(counted(&world).await, want);
+}

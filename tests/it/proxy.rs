@@ -1,0 +1,196 @@
+//! A proxy in front of the emulator that writes down every request and does to some what a network or AWS would do on a
+//! bad day. A request a connection, which is slow and simple.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A request as it came by.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// `DynamoDB_20120810.UpdateItem` and the like; empty for S3.
+    pub target: String,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// DynamoDB's and SQS's name of the operation; for S3 the method, and `LIST` for listings.
+    pub fn operation(&self) -> &str {
+        match self.target.rsplit_once('.') {
+            Some((_, name)) => name,
+            None if self.method == "GET" && self.path.contains("list-type=2") => "LIST",
+            None => &self.method,
+        }
+    }
+}
+
+/// What happens to a request instead of going through.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// An answer with this status and body, and the emulator sees nothing.
+    Answer(u16, &'static str, &'static str),
+    /// The connection is cut before the emulator sees anything.
+    ResetBefore,
+    /// The emulator does what was asked, and its answer is lost.
+    ResetAfter,
+    /// It goes through, later.
+    Delay(Duration),
+}
+
+impl Fault {
+    pub fn dynamodb_throttles() -> Self {
+        Self::Answer(
+            400,
+            "application/x-amz-json-1.0",
+            r#"{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"slower"}"#,
+        )
+    }
+
+    pub fn s3_error(status: u16, code: &str) -> Self {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
+        Self::Answer(status, "application/xml", body.leak())
+    }
+}
+
+type Judge = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+
+#[derive(Default)]
+struct Shared {
+    requests: Mutex<Vec<Request>>,
+    judge: Mutex<Option<Judge>>,
+}
+
+/// The proxy; it ends with this value.
+pub struct Proxy {
+    pub endpoint: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// A proxy in front of `upstream`, such as `http://127.0.0.1:40001`.
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+        let upstream = upstream.strip_prefix("http://").expect("an http endpoint").to_owned();
+        let shared = Arc::new(Shared::default());
+        let task = tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    let (shared, upstream) = (shared.clone(), upstream.clone());
+                    tokio::spawn(async move {
+                        // A client that goes away is its own affair.
+                        let _gone = serve(client, &upstream, &shared).await;
+                    });
+                }
+            }
+        });
+        Self { endpoint, shared, task }
+    }
+
+    /// Has every request from now on judged: None lets it through.
+    pub fn fault(&self, judge: impl FnMut(&Request) -> Option<Fault> + Send + 'static) {
+        *self.shared.judge.lock().unwrap() = Some(Box::new(judge));
+    }
+
+    /// Lets everything through again.
+    pub fn heal(&self) {
+        *self.shared.judge.lock().unwrap() = None;
+    }
+
+    /// Takes what came by since the last call.
+    pub fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.shared.requests.lock().unwrap())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            break end;
+        }
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
+    let mut body = bytes.split_off(head_end + 4);
+    let header = |name: &str| {
+        head.lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.trim())
+    };
+    if header("expect").is_some() {
+        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+    }
+    let length: usize = header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    while body.len() < length {
+        if client.read_buf(&mut body).await? == 0 {
+            return Ok(());
+        }
+    }
+    let mut words = head.split_whitespace();
+    let request = Request {
+        method: words.next().unwrap_or_default().to_owned(),
+        path: words.next().unwrap_or_default().to_owned(),
+        target: header("x-amz-target").unwrap_or_default().to_owned(),
+        body,
+    };
+    let fault = shared.judge.lock().unwrap().as_mut().and_then(|judge| judge(&request));
+    shared.requests.lock().unwrap().push(request.clone());
+    match fault {
+        Some(Fault::Answer(status, kind, text)) => {
+            let answer = format!(
+                "HTTP/1.1 {status} Fault\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                text.len()
+            );
+            return client.write_all(answer.as_bytes()).await;
+        }
+        Some(Fault::ResetBefore) => return reset(client),
+        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+        Some(Fault::ResetAfter) | None => {}
+    }
+    let answer = forward(&head, &request.body, upstream).await?;
+    if matches!(fault, Some(Fault::ResetAfter)) {
+        return reset(client);
+    }
+    client.write_all(&answer).await?;
+    client.shutdown().await
+}
+
+/// Sends a request on and gives the whole answer.
+async fn forward(head: &str, body: &[u8], upstream: &str) -> std::io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(upstream).await?;
+    let kept = head.lines().filter(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        !name.eq_ignore_ascii_case("connection") && !name.eq_ignore_ascii_case("expect")
+    });
+    let mut sent: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+    sent.push_str("Connection: close\r\n\r\n");
+    server.write_all(sent.as_bytes()).await?;
+    server.write_all(body).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Cuts a connection as a failing network does.
+fn reset(client: TcpStream) -> std::io::Result<()> {
+    client.set_zero_linger()
+}
