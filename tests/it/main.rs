@@ -5,4 +5,6 @@
 
 mod daemon;
 mod harness;
+mod provision;
+mod streams_model;
 mod world;
