@@ -7,7 +7,7 @@
 //! Held in every history: each user ends with exactly one bucket, their own, or in the quarantine; a checkpoint never passes a
 //! user who is not served; a shard is not read before its parent's end.
 //!
-//! `TIERD_HISTORIES=N` plays more of them, `TIERD_HISTORY_SEED=S` one alone.
+//! `TIERD_HISTORIES=N` plays more of them, `TIERD_HISTORY_SEED=S` one alone, with the log.
 
 mod http;
 mod stream;
@@ -44,9 +44,9 @@ use stream::{Fault, Record, Stream};
 use tables::{Item, Table, text};
 
 const HISTORIES: u64 = 300;
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 8;
 const MS: Duration = Duration::from_millis(1);
-const LEASE: Duration = Duration::from_millis(150);
+const LEASE: Duration = Duration::from_millis(600);
 const TEMPLATE: &str = "t{user_id}-{timestamp}";
 
 /// Random numbers from a seed (splitmix64).
@@ -415,11 +415,11 @@ impl Sdk {
         );
         let patience = Patience { max_attempts: 3, first_pause: MS, longest_pause: 8 * MS };
         let pace = Pace {
-            poll_interval: MS,
-            idle_interval: 4 * MS,
-            listing_interval: 30 * MS,
+            poll_interval: 3 * MS,
+            idle_interval: 20 * MS,
+            listing_interval: 50 * MS,
             page_pause: Duration::ZERO,
-            note_interval: 20 * MS,
+            note_interval: 40 * MS,
         };
         let pulse = Health::default().part("provision", Duration::from_secs(60));
         Poller::new(streams, Server::new(saga, patience, 4), vec![EventName::Insert, EventName::Modify], pace, pulse)
@@ -438,7 +438,10 @@ impl Daemon {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            while !token.is_cancelled() && poller.run(token.clone()).await.is_err() {
+            while !token.is_cancelled()
+                && let Err(error) = poller.run(token.clone()).await
+            {
+                tracing::error!(error = format!("{error:#}"), "the poller failed and is started again");
                 tokio::time::sleep(2 * MS).await;
             }
         });
@@ -543,6 +546,9 @@ async fn in_any_history_every_user_gets_one_bucket_or_a_reason() {
     let count = one.map_or_else(|| number("TIERD_HISTORIES").unwrap_or(HISTORIES), |_| 1);
     let first = one.unwrap_or_else(|| tierd::clock::now().timestamp_micros().unsigned_abs());
     println!("{count} histories from seed {first}");
+    if one.is_some() {
+        tracing_subscriber::fmt().with_env_filter("tierd=debug,it=debug").with_test_writer().init();
+    }
     let sdk = Sdk::new();
     let began = tokio::time::Instant::now();
     let histories = futures_stream::iter((0..count).map(|n| first.wrapping_add(n.wrapping_mul(0x1_0000_0001))));

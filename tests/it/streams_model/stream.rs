@@ -115,10 +115,7 @@ impl Stream {
             return Ok(json!({ "StreamDescription": { "StreamArn": self.arn(), "Shards": children } }));
         }
         let after = request["ExclusiveStartShardId"].as_str().unwrap_or_default().to_owned();
-        let listed = |i: &usize| {
-            let shard = &self.shards[*i];
-            !shard.gone && shard.hidden_lag == 0 && self.shard_id(*i) > after
-        };
+        let listed = |i: &usize| self.is_listed(*i) && self.shard_id(*i) > after;
         let mut rest: Vec<usize> = (0..self.shards.len()).filter(listed).collect();
         let page = if dice.one_in(3) { 1 + dice.below(3) } else { 100 };
         let last = (rest.len() > page).then(|| self.shard_id(rest[page - 1]));
@@ -131,6 +128,13 @@ impl Stream {
         Ok(json!({
             "StreamDescription": { "StreamArn": self.arn(), "Shards": shown, "LastEvaluatedShardId": last }
         }))
+    }
+
+    /// A listing lags, but never shows a child before its parent.
+    fn is_listed(&self, index: usize) -> bool {
+        let shard = &self.shards[index];
+        let after_parent = shard.parent.is_none_or(|parent| self.shards[parent].gone || self.is_listed(parent));
+        !shard.gone && shard.hidden_lag == 0 && after_parent
     }
 
     fn show(&self, index: usize) -> Value {

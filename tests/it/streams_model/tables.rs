@@ -19,7 +19,6 @@ pub struct Refused;
 /// What a write did to an item.
 pub struct Change {
     pub key: Vec<String>,
-    pub old: Option<Item>,
     pub new: Option<Item>,
 }
 
@@ -58,7 +57,7 @@ impl Table {
                 Some(item)
             }
         };
-        Ok(Change { key, old, new })
+        Ok(Change { key, new })
     }
 
     pub fn apply(&mut self, change: &Change) {
