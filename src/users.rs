@@ -70,12 +70,7 @@ pub struct UsersPager<'a> {
 impl Users {
     pub fn new(client: aws_sdk_dynamodb::Client, settings: &Settings) -> Self {
         let users = &settings.users;
-        Self {
-            client,
-            table: users.table.clone(),
-            key: users.key.clone(),
-            uri_attribute: users.uri_attribute.clone(),
-        }
+        Self { client, table: users.table.clone(), key: users.key.clone(), uri_attribute: users.uri_attribute.clone() }
     }
 
     pub fn table(&self) -> &str {

@@ -275,7 +275,9 @@ impl Poller {
                     clock::rfc3339(old.last_read)
                 )),
             },
-            (StreamChange::Replaced, Some(old)) => Some(format!("the table's stream was replaced; {} was read before", old.arn)),
+            (StreamChange::Replaced, Some(old)) => {
+                Some(format!("the table's stream was replaced; {} was read before", old.arn))
+            }
             (StreamChange::OtherTable, Some(old)) => {
                 Some(format!("the configuration names another table; {} was read before", old.arn))
             }
@@ -293,7 +295,9 @@ impl Poller {
         let memory = StreamMemory {
             arn: arn.to_owned(),
             last_read: now,
-            sweep_owed: Some(lost.unwrap_or_else(|| "first start: there may be users older than the stream".to_owned())),
+            sweep_owed: Some(
+                lost.unwrap_or_else(|| "first start: there may be users older than the stream".to_owned()),
+            ),
         };
         if state.remember_stream(&memory, fence).await? == Written::Refused {
             return Ok(None);

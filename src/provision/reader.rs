@@ -22,7 +22,9 @@ use crate::clock;
 use crate::metrics::{About, Unit};
 use crate::state::Written;
 use crate::tiering::object::UserId;
-use crate::tiering::shards::{Checkpoint, IdleBackoff, Lineage, SequenceNumber, ShardEnd, ShardId, ShardStart, StartAt};
+use crate::tiering::shards::{
+    Checkpoint, IdleBackoff, Lineage, SequenceNumber, ShardEnd, ShardId, ShardStart, StartAt,
+};
 use crate::tiering::user_event::{EventName, KeyValue, UriInImage, UserRecord, Verdict, classify};
 
 /// What all readers of a stream share.
@@ -248,9 +250,9 @@ impl Reading {
         let request = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard.as_str());
         let request = match from {
             StartAt::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            StartAt::After(sequence) => request
-                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-                .sequence_number(sequence.as_str()),
+            StartAt::After(sequence) => {
+                request.shard_iterator_type(ShardIteratorType::AfterSequenceNumber).sequence_number(sequence.as_str())
+            }
         };
         let answer = request.send().await.map_err(|e| AwsError::new("GetShardIterator", shard, e))?;
         answer.shard_iterator.ok_or_else(|| {
@@ -272,9 +274,8 @@ impl Reading {
         // A failure ends the page for the others too, but what has begun is finished and counts.
         let ending = self.halt.child_token();
         let chains = chains(records, self.server.saga().users().key(), |record| self.work(record));
-        let mut running = stream::iter(chains)
-            .map(|chain| self.chain(chain, &ending))
-            .buffer_unordered(self.server.concurrency());
+        let mut running =
+            stream::iter(chains).map(|chain| self.chain(chain, &ending)).buffer_unordered(self.server.concurrency());
         let mut failure = None;
         while let Some((done, result)) = running.next().await {
             if let Err(error) = result {
@@ -390,8 +391,14 @@ struct Front {
 
 impl Front {
     fn new(records: &[Record]) -> Self {
-        let sequence = |record: &Record| SequenceNumber::new(record.dynamodb.as_ref()?.sequence_number.as_deref()?).ok();
-        Self { sequences: records.iter().map(sequence).collect(), done: vec![false; records.len()], reached: 0, saved: 0 }
+        let sequence =
+            |record: &Record| SequenceNumber::new(record.dynamodb.as_ref()?.sequence_number.as_deref()?).ok();
+        Self {
+            sequences: records.iter().map(sequence).collect(),
+            done: vec![false; records.len()],
+            reached: 0,
+            saved: 0,
+        }
     }
 
     fn done(&mut self, indices: &[usize]) {

@@ -412,7 +412,8 @@ mod tests {
 
     #[test]
     fn what_ails_everybody_stops_the_part_and_what_passes_is_waited_for() {
-        let error = |operation, code: &str, message: &str| AwsError::from_entry(operation, "s3://b", Some(code), message);
+        let error =
+            |operation, code: &str, message: &str| AwsError::from_entry(operation, "s3://b", Some(code), message);
         for (error, expected) in [
             (error("CreateBucket", "TooManyBuckets", ""), Remedy::StopThePart),
             (error("CreateBucket", "AccessDenied", ""), Remedy::StopThePart),
@@ -426,10 +427,7 @@ mod tests {
                 ),
                 Remedy::StopThePart,
             ),
-            (
-                error("PutBucketNotificationConfiguration", "InvalidArgument", "Configurations overlap."),
-                Remedy::Count,
-            ),
+            (error("PutBucketNotificationConfiguration", "InvalidArgument", "Configurations overlap."), Remedy::Count),
             (error("CreateBucket", "OperationAborted", ""), Remedy::Wait),
             (error("CreateBucket", "SlowDown", ""), Remedy::Wait),
             (error("PutItem", "ProvisionedThroughputExceededException", ""), Remedy::Wait),

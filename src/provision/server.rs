@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::saga::{Origin, ProvisionError, Remedy, Saga, Served};
 use crate::clock;
 use crate::metrics::{About, Unit};
-use crate::state::quarantine::{Quarantined, QuarantineKind};
+use crate::state::quarantine::{QuarantineKind, Quarantined};
 use crate::tiering::object::UserId;
 
 /// How long to wait, and how often to try.

@@ -261,11 +261,10 @@ fn merged(mut standing: NotificationConfiguration, queue: &QueueConfiguration) -
 
 /// Whether a standing configuration already tells the queue of all these events, for every key.
 fn tells(standing: &QueueConfiguration, wanted: &QueueConfiguration) -> bool {
-    let every_key = standing
-        .filter
-        .as_ref()
-        .and_then(|filter| filter.key.as_ref())
-        .is_none_or(|key| key.filter_rules().iter().all(|rule| rule.value.as_deref().unwrap_or_default().is_empty()));
+    let every_key =
+        standing.filter.as_ref().and_then(|filter| filter.key.as_ref()).is_none_or(|key| {
+            key.filter_rules().iter().all(|rule| rule.value.as_deref().unwrap_or_default().is_empty())
+        });
     let told = |event: &Event| standing.events.iter().any(|e| e == event || *e == Event::S3ObjectRestore);
     // Our own rule is to be exactly as it is wanted; of another's it is enough that it does the same.
     let ours = standing.id.as_deref() == Some(NOTIFICATION_ID);

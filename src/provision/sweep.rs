@@ -21,7 +21,7 @@ use crate::clock;
 use crate::jobs::Mode;
 use crate::jobs::report::SweepReport;
 use crate::s3::bucket::Sight;
-use crate::state::quarantine::{Quarantined, QuarantineKind};
+use crate::state::quarantine::{QuarantineKind, Quarantined};
 use crate::tiering::object::{BucketName, UserId};
 use crate::users::UserRow;
 
@@ -175,7 +175,11 @@ impl Sweeper<'_> {
     }
 
     async fn provision(&self, user: &UserId) -> Result<Finding> {
-        let ending = self.server.serve(user, clock::now_secs(), Origin::Sweep, self.stop).await.map_err(ProvisionError::into_anyhow)?;
+        let ending = self
+            .server
+            .serve(user, clock::now_secs(), Origin::Sweep, self.stop)
+            .await
+            .map_err(ProvisionError::into_anyhow)?;
         Ok(match ending {
             Ending::Served(Served::Provisioned) => Finding::Provisioned,
             Ending::Served(Served::HadBucket | Served::RowGone) => Finding::Fine,
@@ -194,7 +198,9 @@ impl Sweeper<'_> {
             Ok(finding) => Ok(finding),
             // Deleted between two calls.
             Err(error) if error.is("NoSuchBucket") => Ok(missing(user, uri, "there is no such bucket")),
-            Err(error) if error.kind == Kind::Unreachable || error.kind == Kind::Denied && !error.is("AccessDenied") => {
+            Err(error)
+                if error.kind == Kind::Unreachable || error.kind == Kind::Denied && !error.is("AccessDenied") =>
+            {
                 Err(error.into())
             }
             Err(error) => {

@@ -51,7 +51,9 @@ impl S3 {
             request
         } else {
             request.create_bucket_configuration(
-                CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build(),
+                CreateBucketConfiguration::builder()
+                    .location_constraint(BucketLocationConstraint::from(region))
+                    .build(),
             )
         };
         match request.send().await {

@@ -64,8 +64,7 @@ impl State {
             Some(why) => update
                 .update_expression("SET arn = :arn, last_read = :read, sweep_owed = :why, fence = :fence")
                 .expression_attribute_values(":why", s(why)),
-            None => update
-                .update_expression("SET arn = :arn, last_read = :read, fence = :fence REMOVE sweep_owed"),
+            None => update.update_expression("SET arn = :arn, last_read = :read, fence = :fence REMOVE sweep_owed"),
         };
         self.send_update("stream/current", fenced(update, fence)).await
     }
@@ -125,10 +124,8 @@ impl State {
             gap.shard.as_ref().unwrap_or(&none),
             gap.last_sequence.as_ref().unwrap_or(&none)
         );
-        let mut item = Item::new()
-            .with_str("stream", &gap.stream)
-            .with_str("cause", &gap.cause)
-            .with_time("at", gap.at);
+        let mut item =
+            Item::new().with_str("stream", &gap.stream).with_str("cause", &gap.cause).with_time("at", gap.at);
         if let Some(shard) = &gap.shard {
             item = item.with_str("shard", shard);
         }

@@ -36,7 +36,13 @@ impl Running {
         let server = app.user_server().await.expect("what serves users");
         let poller = app.poller(server, app.health.part("provision", Duration::from_secs(60)));
         let stop = CancellationToken::new();
-        Self { task: tokio::spawn({ let stop = stop.clone(); async move { poller.run(stop).await } }), stop }
+        Self {
+            task: tokio::spawn({
+                let stop = stop.clone();
+                async move { poller.run(stop).await }
+            }),
+            stop,
+        }
     }
 
     async fn stop(self) {
@@ -157,10 +163,44 @@ async fn assert_settings(world: &World, bucket: &str) {
 /// Ids that make trouble in names, tags or keys.
 fn odd_ids() -> Vec<String> {
     let mut ids: Vec<String> = [
-        "jane", "Jane", "JANE", "jane-42", "jane--42", "-", "--", "...", "..", ".", "a.b", "a_b", "a b", " a", "a ",
-        "xn--x", "sthree-x", "amzn-s3-demo-x", "x-s3alias", "x--ol-s3", "192.168.0.1", "김철수", "Ünïcödé", "🙂",
-        "a#b", "a/b", "s3://x", "jane@example.com", "a+b", "sha256:x", "%2F", "\"quoted\"", "<xml>&amp;", "'", "\\",
-        "{user_id}", "a\nb", "0",
+        "jane",
+        "Jane",
+        "JANE",
+        "jane-42",
+        "jane--42",
+        "-",
+        "--",
+        "...",
+        "..",
+        ".",
+        "a.b",
+        "a_b",
+        "a b",
+        " a",
+        "a ",
+        "xn--x",
+        "sthree-x",
+        "amzn-s3-demo-x",
+        "x-s3alias",
+        "x--ol-s3",
+        "192.168.0.1",
+        "김철수",
+        "Ünïcödé",
+        "🙂",
+        "a#b",
+        "a/b",
+        "s3://x",
+        "jane@example.com",
+        "a+b",
+        "sha256:x",
+        "%2F",
+        "\"quoted\"",
+        "<xml>&amp;",
+        "'",
+        "\\",
+        "{user_id}",
+        "a\nb",
+        "0",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -188,7 +228,8 @@ async fn any_user_id_gets_exactly_one_bucket_with_all_its_settings() {
         assert!(uris.contains_key(&format!("s3://{bucket}")), "{bucket} is nobody's");
         assert_settings(&world, bucket).await;
     }
-    let of = |id: &str| uris.iter().find(|(_, user)| *user == id).map(|(uri, _)| uri[5..].to_owned()).expect("a bucket");
+    let of =
+        |id: &str| uris.iter().find(|(_, user)| *user == id).map(|(uri, _)| uri[5..].to_owned()).expect("a bucket");
     assert_eq!(buckets[&of("김철수")].as_deref(), Some("김철수"));
     assert!(of("jane-42").starts_with("pvodd-jane-42-"));
     assert_eq!(world.app.state.reservations().await.expect("reservations"), []);
@@ -211,7 +252,8 @@ async fn a_user_waits_about_a_second() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         waits.push(put.elapsed());
-        tokio::time::sleep(Duration::from_millis(130)).await;
+        // Anywhere between two polls.
+        tokio::time::sleep(Duration::from_millis(370 * n % 1000)).await;
     }
     running.stop().await;
     waits.sort();
@@ -450,4 +492,29 @@ async fn a_user_who_was_set_aside_is_tried_again_when_asked() {
     assert_eq!(world.bucket_uri("u").await.as_deref(), Some("s3://pvretry-u-1700000000"));
     assert_eq!(world.app.state.quarantined(None).await.expect("the quarantine"), []);
     delete_user(&world, "u").await;
+}
+
+#[tokio::test]
+async fn in_us_east_1_where_making_a_bucket_twice_is_no_error_a_foreign_one_is_still_foreign() {
+    let mut world = world("pveast").await;
+    // Tables belong to a region; only S3 is asked in the other one.
+    let tables = world.app.clients.dynamodb.clone();
+    let queue = world.app.clients.sqs.clone();
+    let mut settings = world.settings().clone();
+    settings.aws.region = "us-east-1".to_owned();
+    let loader = tierd::aws::Clients::loader().test_credentials().empty_test_environment();
+    world.app = App::with_loader(settings, loader).await.expect("clients");
+    world.app.clients.dynamodb = tables.clone();
+    world.app.clients.sqs = queue;
+    world.app.state = tierd::state::State::new(tables, &world.settings().state.table, Duration::from_secs(3), "east");
+    let taken = name(&world, "u", 1_700_000_000, 0);
+    world.s3().create_bucket().bucket(taken.as_str()).send().await.expect("a bucket");
+    set_tag(&world, taken.as_str(), "joe").await;
+    for id in ["u", "v"] {
+        world.put_user(id).await;
+        assert_eq!(serve(&world, id, 1_700_000_000).await, Served::Provisioned);
+    }
+    assert_eq!(world.bucket_uri("u").await, Some(name(&world, "u", 1_700_000_000, 1).to_uri()));
+    assert_eq!(world.bucket_uri("v").await, Some(name(&world, "v", 1_700_000_000, 0).to_uri()));
+    assert_eq!(tag(&world, taken.as_str()).await.as_deref(), Some("joe"));
 }

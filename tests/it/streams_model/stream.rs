@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Dice;
+use super::model::Dice;
 
 #[derive(Clone)]
 pub struct Record {
