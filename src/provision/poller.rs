@@ -45,8 +45,6 @@ use crate::users::TableStream;
 pub const LEASE: &str = "provision";
 /// A daemon that stands by asks for the lease this often; it bounds how long a hand-over takes.
 const STANDBY_PAUSE: Duration = Duration::from_millis(250);
-/// DescribeStream may be called 10 times a second by the whole account, and a listing of many pages is not alone.
-const PAGE_PAUSE: Duration = Duration::from_millis(200);
 const SHARDS_A_PAGE: i32 = 100;
 
 /// How often things are looked at.
@@ -56,6 +54,8 @@ pub struct Pace {
     pub idle_interval: Duration,
     /// Between listings of all shards (and looks at the table), when nothing calls for one.
     pub listing_interval: Duration,
+    /// Between the pages of a listing.
+    pub page_pause: Duration,
     /// Between notes of how far the stream is read.
     pub note_interval: Duration,
 }
@@ -63,8 +63,14 @@ pub struct Pace {
 impl Pace {
     /// `poll_interval` and `idle_interval` as configured; the rest as is right for AWS.
     pub fn new(poll_interval: Duration, idle_interval: Duration) -> Self {
-        let (listing_interval, note_interval) = (Duration::from_secs(180), Duration::from_secs(60));
-        Self { poll_interval, idle_interval, listing_interval, note_interval }
+        Self {
+            poll_interval,
+            idle_interval,
+            listing_interval: Duration::from_secs(180),
+            // DescribeStream may be called 10 times a second by the whole account, and this is not the only one to call.
+            page_pause: Duration::from_millis(200),
+            note_interval: Duration::from_secs(60),
+        }
     }
 }
 
@@ -485,7 +491,7 @@ impl Turn {
                 Paging::Complete(listing) => return Ok(listing),
                 Paging::More { pages: more, start_after: next } => (pages, start_after) = (more, Some(next)),
             }
-            tokio::time::sleep(PAGE_PAUSE).await;
+            tokio::time::sleep(self.pace.page_pause).await;
         }
     }
 

@@ -266,12 +266,12 @@ impl Saga {
     async fn reserve(&self, user: &UserId, created: DateTime<Utc>) -> Result<Reservation, ProvisionError> {
         let state = &self.0.state;
         loop {
-            if let Some(standing) = state.reservation(user).await? {
-                return Ok(standing);
-            }
             let reservation = self.candidate(user, created, 0).await?;
             if state.reserve(&reservation).await? == Written::Yes {
                 return Ok(reservation);
+            }
+            if let Some(standing) = state.reservation(user).await? {
+                return Ok(standing);
             }
         }
     }

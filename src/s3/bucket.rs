@@ -6,6 +6,8 @@ use aws_sdk_s3::types::{
     LifecycleRule, NotificationConfiguration, PublicAccessBlockConfiguration, Tag, Tagging,
     TransitionDefaultMinimumObjectSize,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 
 use super::S3;
 use crate::aws::{AwsError, AwsResult, Kind};
@@ -163,13 +165,12 @@ impl S3 {
 
     /// Who is told of what happens in the bucket.
     pub async fn notifications(&self, bucket: &BucketName) -> AwsResult<NotificationConfiguration> {
-        let answer = self
-            .client()
-            .get_bucket_notification_configuration()
-            .bucket(bucket.as_str())
-            .send()
-            .await
-            .map_err(|e| AwsError::new("GetBucketNotificationConfiguration", uri(bucket), e))?;
+        let request = self.client().get_bucket_notification_configuration().bucket(bucket.as_str());
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if is_empty_document(&error) => return Ok(NotificationConfiguration::builder().build()),
+            Err(error) => return Err(AwsError::new("GetBucketNotificationConfiguration", uri(bucket), error)),
+        };
         Ok(NotificationConfiguration::builder()
             .set_topic_configurations(answer.topic_configurations)
             .set_queue_configurations(answer.queue_configurations)
@@ -211,6 +212,15 @@ fn none_if<T>(answer: AwsResult<T>, code: &str) -> AwsResult<Option<T>> {
         Err(e) if e.is(code) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a good answer could not be read, but holds nothing either: one element without content. Some S3-compatible
+/// servers give the empty document another root than S3 does.
+fn is_empty_document<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    let Some(answer) = error.raw_response().filter(|answer| answer.status().is_success()) else { return false };
+    let text = String::from_utf8_lossy(answer.body().bytes().unwrap_or_default()).into_owned();
+    let root = text.split_once("?>").map_or(text.as_str(), |(_, root)| root).trim();
+    root.starts_with('<') && root.ends_with("/>") && root.matches('<').count() == 1
 }
 
 fn unbuildable(operation: &'static str, bucket: &BucketName, error: &impl std::fmt::Display) -> AwsError {

@@ -21,4 +21,6 @@ mod transition;
 mod ingest;
 mod logs;
 mod proxy;
+mod provision;
+mod streams_model;
 mod world;
