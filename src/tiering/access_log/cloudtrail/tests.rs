@@ -161,8 +161,8 @@ fn odd_shapes_are_normal() {
     check(format!("[{}]", a.replace("siuu1", "other")), &[], 1, 0);
     check(format!("[{}]", a.replace("PutObject", r"\u0050utObject")), &["a"], 1, 0);
     check(format!("[{}]", put(r"\u00e9\ud83d\ude00\n\/")), &["é😀\n/"], 1, 0);
-    check(format!("[{}]", a.replace("{\"eventV", "{\"eventName\":\"X\",\"eventV")), &["a"], 1, 0);
-    check(format!("[{}]", a.replace(",\"eventID\"", ",\"eventName\":\"X\",\"eventID\"")), &[], 1, 0);
+    check(format!("[{}]", a.replace("{\"eventV", "{\"eventName\":\"X\",\"eventV")), &[], 1, 0);
+    check(format!("[{}]", a.replace(",\"eventID\"", ",\"eventName\":\"X\",\"eventID\"")), &["a"], 1, 0);
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     check(format!("[{}]", a.replace("{\"eventV", &format!("{{\"deep\":{deep},\"eventV"))), &["a"], 1, 0);
     check(format!("[{deep}]"), &[], 1, 1);

@@ -1,0 +1,303 @@
+//! A record by its quotes and braces, for as long as it may still count.
+//!
+//! The scan that found the end of the record has left behind where its strings and braces are, so a string costs a few
+//! instructions whatever its length, and a whole object not much more. Members come in the order of the file, and the
+//! first one that settles that the record does not count ends the walk: of most records that is their `eventName`, or
+//! their `requestParameters`, a third of the way in.
+//!
+//! The walk understands the JSON that logs are made of and nothing beyond. Whatever strikes it as odd ([`Stop::Odd`]) it
+//! leaves to the parser, which knows what is bad and what is only unusual. What it does not look into (the inside of
+//! strings, objects and arrays that do not matter) may be anything.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+use super::super::json_scan::Index;
+use super::record::{AdditionalEventData, Record, RequestParameters, Scalar, SessionContext, SessionIssuer, UserIdentity};
+use crate::tiering::access::CountingRules;
+
+/// Why a walk ended before the record did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The record does not count, whatever follows.
+    CannotCount,
+    /// This is for the parser to judge.
+    Odd,
+}
+
+/// Reads the record that `index` is of. `has_backslash` may only be false if there is none in it.
+pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &CountingRules) -> Result<Record<'a>, Stop> {
+    let mut cursor = Cursor { index, text: index.text(), at: 0, has_backslash };
+    let mut record = Record::default();
+    let mut caller = None;
+    cursor.members(|cursor, name| {
+        match name {
+            b"eventName" if record.event_name.is_none() => {
+                let event = cursor.scalar()?;
+                let is_counted = |event| rules.rules.iter().any(|rule| rule.event == event);
+                stop_unless(event.text().is_some_and(is_counted))?;
+                record.event_name = Some(event);
+            }
+            b"eventSource" if record.event_source.is_none() => {
+                record.event_source = Some(cursor.scalar()?);
+                stop_unless(!record.is_of_another_service())?;
+            }
+            b"errorCode" if record.error_code.is_none() => {
+                record.error_code = Some(cursor.scalar()?);
+                stop_unless(!record.has_failed())?;
+            }
+            b"requestParameters" if record.request.is_none() => {
+                let request = cursor.request_parameters(rules)?;
+                stop_unless(request.may_count(rules))?;
+                if let Some(event) = record.event_name.as_ref().and_then(Scalar::text) {
+                    stop_unless(rules.rule_for(event, |name| request.carries(name)).is_some())?;
+                }
+                record.request = Some(request);
+            }
+            // Who called is read last, for it stands first and says nothing of most records.
+            b"userIdentity" if caller.is_none() => {
+                caller = Some(cursor.at);
+                cursor.skip()?;
+            }
+            b"eventTime" if record.event_time.is_none() => record.event_time = Some(cursor.scalar()?),
+            b"eventID" if record.event_id.is_none() => record.event_id = Some(cursor.scalar()?),
+            b"sharedEventID" if record.shared_event_id.is_none() => record.shared_event_id = Some(cursor.scalar()?),
+            b"additionalEventData" if record.additional.is_none() => record.additional = Some(cursor.additional()?),
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    if cursor.at != cursor.text.len() {
+        return Err(Stop::Odd);
+    }
+    if let Some(at) = caller {
+        cursor.at = at;
+        record.user_identity = Some(cursor.user_identity()?);
+    }
+    Ok(record)
+}
+
+fn stop_unless(may_count: bool) -> Result<(), Stop> {
+    if may_count { Ok(()) } else { Err(Stop::CannotCount) }
+}
+
+struct Cursor<'a> {
+    index: Index<'a>,
+    text: &'a [u8],
+    at: usize,
+    has_backslash: bool,
+}
+
+impl<'a> Cursor<'a> {
+    fn request_parameters(&mut self, rules: &CountingRules) -> Result<RequestParameters<'a>, Stop> {
+        let mut request = RequestParameters::default();
+        self.members_if_object(|cursor, name| {
+            let name_text = || std::str::from_utf8(name).map_err(|_| Stop::Odd);
+            let is_asked_for =
+                rules.rules.iter().any(|rule| rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name));
+            let start = cursor.at;
+            match name {
+                b"bucketName" if request.bucket.is_none() => request.bucket = Some(cursor.scalar()?),
+                b"key" if request.key.is_none() => request.key = Some(cursor.scalar()?),
+                _ => cursor.skip()?,
+            }
+            if is_asked_for {
+                let is_null = cursor.text[start] == b'n';
+                request.name(Cow::Borrowed(name_text()?), !is_null);
+            }
+            Ok(())
+        })?;
+        Ok(request)
+    }
+
+    fn user_identity(&mut self) -> Result<UserIdentity<'a>, Stop> {
+        let mut identity = UserIdentity::default();
+        self.members_if_object(|cursor, name| {
+            match name {
+                b"arn" if identity.arn.is_none() => identity.arn = Some(cursor.scalar()?),
+                b"sessionContext" if identity.session_context.is_none() => {
+                    let mut context = SessionContext::default();
+                    cursor.members_if_object(|cursor, name| match name {
+                        b"sessionIssuer" if context.session_issuer.is_none() => {
+                            let mut issuer = SessionIssuer::default();
+                            cursor.members_if_object(|cursor, name| match name {
+                                b"arn" if issuer.arn.is_none() => {
+                                    issuer.arn = Some(cursor.scalar()?);
+                                    Ok(())
+                                }
+                                _ => cursor.skip(),
+                            })?;
+                            context.session_issuer = Some(issuer);
+                            Ok(())
+                        }
+                        _ => cursor.skip(),
+                    })?;
+                    identity.session_context = Some(context);
+                }
+                _ => cursor.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(identity)
+    }
+
+    fn additional(&mut self) -> Result<AdditionalEventData<'a>, Stop> {
+        let mut additional = AdditionalEventData::default();
+        self.members_if_object(|cursor, name| match name {
+            b"bytesTransferredOut" if additional.bytes_out.is_none() => {
+                additional.bytes_out = Some(cursor.scalar()?);
+                Ok(())
+            }
+            _ => cursor.skip(),
+        })?;
+        Ok(additional)
+    }
+
+    /// Goes over the members of what is here, if that is an object, and over it, if not.
+    #[inline(always)]
+    fn members_if_object(
+        &mut self,
+        member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        if self.peek()? == b'{' { self.members(member) } else { self.skip() }
+    }
+
+    /// Goes over the members of the object that begins here. `member` is called at the value of each, with its name, and
+    /// goes over it.
+    #[inline(always)]
+    fn members(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
+        self.at += 1;
+        if self.next_byte()? == b'}' {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            let name = self.string()?;
+            // `\u0065ventName` is a name too.
+            if self.has_backslash && memchr(b'\\', name).is_some() {
+                return Err(Stop::Odd);
+            }
+            if self.next_byte()? != b':' {
+                return Err(Stop::Odd);
+            }
+            self.at += 1;
+            self.next_byte()?;
+            member(self, name)?;
+            match self.next_byte()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(Stop::Odd),
+            }
+            self.next_byte()?;
+        }
+    }
+
+    fn peek(&self) -> Result<u8, Stop> {
+        self.text.get(self.at).copied().ok_or(Stop::Odd)
+    }
+
+    /// The next byte that is no space, and goes there.
+    #[inline(always)]
+    fn next_byte(&mut self) -> Result<u8, Stop> {
+        loop {
+            match self.peek()? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                byte => return Ok(byte),
+            }
+        }
+    }
+
+    /// What stands between the quotes of the string that begins here.
+    #[inline(always)]
+    fn string(&mut self) -> Result<&'a [u8], Stop> {
+        if self.peek()? != b'"' {
+            return Err(Stop::Odd);
+        }
+        let start = self.at + 1;
+        let close = self.index.string_close(self.at).ok_or(Stop::Odd)?;
+        self.at = close + 1;
+        Ok(&self.text[start..close])
+    }
+
+    /// Reads the value that begins here.
+    fn scalar(&mut self) -> Result<Scalar<'a>, Stop> {
+        let start = self.at;
+        match self.peek()? {
+            b'"' => {
+                let raw = self.string()?;
+                if self.has_backslash && memchr(b'\\', raw).is_some() {
+                    return serde_json::from_slice(&self.text[start..self.at]).map_err(|_| Stop::Odd);
+                }
+                let text = std::str::from_utf8(raw).map_err(|_| Stop::Odd)?;
+                if text.bytes().any(|byte| byte < b' ') {
+                    return Err(Stop::Odd);
+                }
+                Ok(Scalar::Text(Cow::Borrowed(text)))
+            }
+            b'{' | b'[' => self.skip().map(|()| Scalar::Other),
+            _ => {
+                self.skip()?;
+                match &self.text[start..self.at] {
+                    b"null" => Ok(Scalar::Absent),
+                    b"true" | b"false" => Ok(Scalar::Other),
+                    number => serde_json::from_slice(number).map_err(|_| Stop::Odd),
+                }
+            }
+        }
+    }
+
+    /// Goes over the value that begins here.
+    #[inline(always)]
+    fn skip(&mut self) -> Result<(), Stop> {
+        match self.peek()? {
+            b'"' => {
+                self.string()?;
+            }
+            b'{' => self.at = self.index.object_end(self.at).ok_or(Stop::Odd)?,
+            b'[' => self.skip_array()?,
+            _ => self.skip_literal()?,
+        }
+        Ok(())
+    }
+
+    fn skip_array(&mut self) -> Result<(), Stop> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' => self.at = self.index.object_end(self.at).ok_or(Stop::Odd)?,
+                b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                b']' => {
+                    depth -= 1;
+                    self.at += 1;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// A number, true, false or null, or what could be.
+    fn skip_literal(&mut self) -> Result<(), Stop> {
+        let rest = &self.text[self.at..];
+        let len = rest.iter().take_while(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E')).count();
+        let literal = &rest[..len];
+        let is_value = match literal.first() {
+            Some(b'-' | b'0'..=b'9') => true,
+            _ => matches!(literal, b"null" | b"true" | b"false"),
+        };
+        self.at += len;
+        if is_value { Ok(()) } else { Err(Stop::Odd) }
+    }
+}
