@@ -98,7 +98,9 @@ fn rules() -> CountingRules {
             CountRule { event: "PutObject".into(), with_parameter: None },
             CountRule { event: "GetObject".into(), with_parameter: Some("response-content-disposition".into()) },
         ],
-        exclude: vec![PrincipalPattern::own_identity("arn:aws:sts::123456789012:assumed-role/tierd/i-0abcdef0123456789")],
+        exclude: vec![PrincipalPattern::own_identity(
+            "arn:aws:sts::123456789012:assumed-role/tierd/i-0abcdef0123456789",
+        )],
         bucket_prefix: "siuu".into(),
     }
 }
@@ -230,7 +232,11 @@ fn memory() {
     let sorted = resident("VmRSS:").unwrap_or(0);
     assert_eq!(updates.len(), OBJECTS);
     println!("a fold of a million objects with keys of 54 bytes:");
-    println!("  resident                    {:>7.0} MiB, as updates {:.0} MiB", (folded - before) as f64 / 1024.0, (sorted - before) as f64 / 1024.0);
+    println!(
+        "  resident                    {:>7.0} MiB, as updates {:.0} MiB",
+        (folded - before) as f64 / 1024.0,
+        (sorted - before) as f64 / 1024.0
+    );
     if let Some(peak) = resident("VmHWM:") {
         println!("  peak of this process, corpus and all: {:.0} MiB", peak as f64 / 1024.0);
     }

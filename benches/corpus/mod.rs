@@ -238,7 +238,9 @@ impl Maker {
                 let (prefix, _) = key.rsplit_once('/').expect("every key has a folder");
                 write_all(
                     out,
-                    format_args!(",\"list-type\":\"2\",\"prefix\":\"{prefix}/\",\"max-keys\":\"1000\",\"delimiter\":\"/\""),
+                    format_args!(
+                        ",\"list-type\":\"2\",\"prefix\":\"{prefix}/\",\"max-keys\":\"1000\",\"delimiter\":\"/\""
+                    ),
                 );
             }
             Kind::Download => {
@@ -256,14 +258,18 @@ impl Maker {
             }
             Kind::Put => write_all(
                 out,
-                format_args!(",\"key\":\"{key}\",\"x-amz-server-side-encryption\":\"AES256\",\"x-amz-acl\":\"private\""),
+                format_args!(
+                    ",\"key\":\"{key}\",\"x-amz-server-side-encryption\":\"AES256\",\"x-amz-acl\":\"private\""
+                ),
             ),
             Kind::Get | Kind::Head => write_all(out, format_args!(",\"key\":\"{key}\"")),
         }
         out.push_str("},");
         match (kind, error) {
             (Kind::Put, false) => {
-                out.push_str("\"responseElements\":{\"x-amz-server-side-encryption\":\"AES256\",\"x-amz-version-id\":\"");
+                out.push_str(
+                    "\"responseElements\":{\"x-amz-server-side-encryption\":\"AES256\",\"x-amz-version-id\":\"",
+                );
                 random.text(BASE64, 32, out);
                 out.push_str("\"},");
             }

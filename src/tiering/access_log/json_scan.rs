@@ -33,6 +33,7 @@ struct Block {
     quotes: u64,
     /// Those that stand outside of strings, of either kind.
     braces: u64,
+    backslashes: u64,
 }
 
 impl Scanner {
@@ -101,7 +102,7 @@ impl State {
         let opens = mask(b'{') & !strings;
         let closes = mask(b'}') & !strings;
         let mut braces = opens | closes;
-        blocks.push(Block { quotes, braces });
+        blocks.push(Block { quotes, braces, backslashes });
         if closes.count_ones() < self.depth {
             self.depth = self.depth + opens.count_ones() - closes.count_ones();
             return None;
@@ -159,6 +160,20 @@ impl<'a> Index<'a> {
     #[inline(always)]
     pub(super) fn string_close(&self, open: usize) -> Option<usize> {
         next(self.blocks, open + 1, |block| block.quotes).filter(|close| *close < self.text.len())
+    }
+
+    /// Whether there is a backslash from `start` to just before `end`, which must be within the object.
+    #[inline(always)]
+    pub(super) fn has_backslash(&self, start: usize, end: usize) -> bool {
+        if start >= end {
+            return false;
+        }
+        let (first, last) = (start / 64, (end - 1) / 64);
+        (first..=last).any(|i| {
+            let from = if i == first { start % 64 } else { 0 };
+            let left = if i == last { 63 - (end - 1) % 64 } else { 0 };
+            self.blocks[i].backslashes >> from << from << left != 0
+        })
     }
 
     /// Of the object that the brace at `open` begins: just after the brace that ends it.
@@ -270,6 +285,7 @@ mod tests {
                             close += if object[close] == b'\\' { 2 } else { 1 };
                         }
                         prop_assert_eq!(index.string_close(at), Some(close));
+                        prop_assert_eq!(index.has_backslash(at, close), object[at..close].contains(&b'\\'));
                         close + 1
                     }
                     byte => {

@@ -200,11 +200,8 @@ fn whole_seconds(text: &str) -> Option<DateTime<Utc>> {
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0_u32, |n, digit| digit.is_ascii_digit().then(|| n * 10 + u32::from(digit - b'0')))
     };
-    let date = NaiveDate::from_ymd_opt(
-        number(&text[..4])?.try_into().ok()?,
-        number(&text[5..7])?,
-        number(&text[8..10])?,
-    )?;
+    let date =
+        NaiveDate::from_ymd_opt(number(&text[..4])?.try_into().ok()?, number(&text[5..7])?, number(&text[8..10])?)?;
     Some(date.and_hms_opt(number(&text[11..13])?, number(&text[14..16])?, number(&text[17..19])?)?.and_utc())
 }
 

@@ -11,10 +11,10 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr;
-
 use super::super::json_scan::Index;
-use super::record::{AdditionalEventData, Record, RequestParameters, Scalar, SessionContext, SessionIssuer, UserIdentity};
+use super::record::{
+    AdditionalEventData, Record, RequestParameters, Scalar, SessionContext, SessionIssuer, UserIdentity,
+};
 use crate::tiering::access::CountingRules;
 
 /// Why a walk ended before the record did.
@@ -30,17 +30,25 @@ pub(super) enum Stop {
 pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &CountingRules) -> Result<Record<'a>, Stop> {
     let mut cursor = Cursor { index, text: index.text(), at: 0, has_backslash };
     let mut record = Record::default();
-    let mut caller = None;
+    // Where the values begin of what is only read of records that count: all but a few do not.
+    let (mut caller, mut time, mut id, mut shared_id, mut additional) = (None, None, None, None, None);
+    let mut event = None;
     cursor.members(|cursor, name| {
         match name {
-            b"eventName" if record.event_name.is_none() => {
-                let event = cursor.scalar()?;
-                let is_counted = |event| rules.rules.iter().any(|rule| rule.event == event);
-                stop_unless(event.text().is_some_and(is_counted))?;
-                record.event_name = Some(event);
+            b"eventName" if event.is_none() => {
+                let start = cursor.at;
+                event = Some(start);
+                match cursor.plain_string()? {
+                    Some(raw) => stop_unless(rules.rules.iter().any(|rule| rule.event.as_bytes() == raw))?,
+                    None => cursor.skip()?,
+                }
             }
             b"eventSource" if record.event_source.is_none() => {
-                record.event_source = Some(cursor.scalar()?);
+                let start = cursor.at;
+                record.event_source = Some(match cursor.plain_string()? {
+                    Some(b"s3.amazonaws.com") => Scalar::Text(Cow::Borrowed("s3.amazonaws.com")),
+                    _ => cursor.scalar_at(start)?,
+                });
                 stop_unless(!record.is_of_another_service())?;
             }
             b"errorCode" if record.error_code.is_none() => {
@@ -48,22 +56,24 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
                 stop_unless(!record.has_failed())?;
             }
             b"requestParameters" if record.request.is_none() => {
-                let request = cursor.request_parameters(rules)?;
-                stop_unless(request.may_count(rules))?;
-                if let Some(event) = record.event_name.as_ref().and_then(Scalar::text) {
-                    stop_unless(rules.rule_for(event, |name| request.carries(name)).is_some())?;
+                let (mut request, key) = cursor.request_parameters(rules)?;
+                let resume = cursor.at;
+                if let Some(event) = event {
+                    let event = cursor.scalar_at(event)?;
+                    let is_counted = |event| rules.rule_for(event, |name| request.carries(name)).is_some();
+                    stop_unless(event.text().is_some_and(is_counted))?;
+                    record.event_name = Some(event);
                 }
+                request.key = key.map(|key| cursor.scalar_at(key)).transpose()?;
+                stop_unless(request.may_count(rules))?;
                 record.request = Some(request);
+                cursor.at = resume;
             }
-            // Who called is read last, for it stands first and says nothing of most records.
-            b"userIdentity" if caller.is_none() => {
-                caller = Some(cursor.at);
-                cursor.skip()?;
-            }
-            b"eventTime" if record.event_time.is_none() => record.event_time = Some(cursor.scalar()?),
-            b"eventID" if record.event_id.is_none() => record.event_id = Some(cursor.scalar()?),
-            b"sharedEventID" if record.shared_event_id.is_none() => record.shared_event_id = Some(cursor.scalar()?),
-            b"additionalEventData" if record.additional.is_none() => record.additional = Some(cursor.additional()?),
+            b"userIdentity" => cursor.skip_to_read_later(&mut caller)?,
+            b"eventTime" => cursor.skip_to_read_later(&mut time)?,
+            b"eventID" => cursor.skip_to_read_later(&mut id)?,
+            b"sharedEventID" => cursor.skip_to_read_later(&mut shared_id)?,
+            b"additionalEventData" => cursor.skip_to_read_later(&mut additional)?,
             _ => cursor.skip()?,
         }
         Ok(())
@@ -71,9 +81,20 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
     if cursor.at != cursor.text.len() {
         return Err(Stop::Odd);
     }
-    if let Some(at) = caller {
-        cursor.at = at;
+    let mut scalar = |start: Option<usize>| start.map(|start| cursor.scalar_at(start)).transpose();
+    if record.event_name.is_none() {
+        record.event_name = scalar(event)?;
+    }
+    record.event_time = scalar(time)?;
+    record.event_id = scalar(id)?;
+    record.shared_event_id = scalar(shared_id)?;
+    if let Some(start) = caller {
+        cursor.at = start;
         record.user_identity = Some(cursor.user_identity()?);
+    }
+    if let Some(start) = additional {
+        cursor.at = start;
+        record.additional = Some(cursor.additional()?);
     }
     Ok(record)
 }
@@ -90,16 +111,25 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn request_parameters(&mut self, rules: &CountingRules) -> Result<RequestParameters<'a>, Stop> {
+    /// Reads all of it but the key, of which it says where it begins.
+    fn request_parameters(&mut self, rules: &CountingRules) -> Result<(RequestParameters<'a>, Option<usize>), Stop> {
         let mut request = RequestParameters::default();
+        let mut key = None;
         self.members_if_object(|cursor, name| {
             let name_text = || std::str::from_utf8(name).map_err(|_| Stop::Odd);
-            let is_asked_for =
-                rules.rules.iter().any(|rule| rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name));
+            let is_asked_for = rules
+                .rules
+                .iter()
+                .any(|rule| rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name));
             let start = cursor.at;
             match name {
-                b"bucketName" if request.bucket.is_none() => request.bucket = Some(cursor.scalar()?),
-                b"key" if request.key.is_none() => request.key = Some(cursor.scalar()?),
+                b"bucketName" if request.bucket.is_none() => {
+                    if let Some(raw) = cursor.plain_string()? {
+                        stop_unless(raw.starts_with(rules.bucket_prefix.as_bytes()))?;
+                    }
+                    request.bucket = Some(cursor.scalar_at(start)?);
+                }
+                b"key" => cursor.skip_to_read_later(&mut key)?,
                 _ => cursor.skip()?,
             }
             if is_asked_for {
@@ -108,7 +138,7 @@ impl<'a> Cursor<'a> {
             }
             Ok(())
         })?;
-        Ok(request)
+        Ok((request, key))
     }
 
     fn user_identity(&mut self) -> Result<UserIdentity<'a>, Stop> {
@@ -156,10 +186,7 @@ impl<'a> Cursor<'a> {
 
     /// Goes over the members of what is here, if that is an object, and over it, if not.
     #[inline(always)]
-    fn members_if_object(
-        &mut self,
-        member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+    fn members_if_object(&mut self, member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
         if self.peek()? == b'{' { self.members(member) } else { self.skip() }
     }
 
@@ -175,7 +202,7 @@ impl<'a> Cursor<'a> {
         loop {
             let name = self.string()?;
             // `\u0065ventName` is a name too.
-            if self.has_backslash && memchr(b'\\', name).is_some() {
+            if self.has_backslash && self.index.has_backslash(self.at - 1 - name.len(), self.at) {
                 return Err(Stop::Odd);
             }
             if self.next_byte()? != b':' {
@@ -223,13 +250,42 @@ impl<'a> Cursor<'a> {
         Ok(&self.text[start..close])
     }
 
+    /// Goes over the string that begins here and gives what stands in it, if that means what it looks like; stays where it
+    /// is if there is another value, or one with escapes.
+    #[inline(always)]
+    fn plain_string(&mut self) -> Result<Option<&'a [u8]>, Stop> {
+        let start = self.at;
+        if self.peek()? != b'"' {
+            return Ok(None);
+        }
+        let raw = self.string()?;
+        if self.has_backslash && self.index.has_backslash(start, self.at) {
+            self.at = start;
+            return Ok(None);
+        }
+        Ok(Some(raw))
+    }
+
+    /// Goes over a value, and keeps in `start` where it begins, if it is the first of its name.
+    #[inline(always)]
+    fn skip_to_read_later(&mut self, start: &mut Option<usize>) -> Result<(), Stop> {
+        start.get_or_insert(self.at);
+        self.skip()
+    }
+
+    /// Reads the value that begins at `start`.
+    fn scalar_at(&mut self, start: usize) -> Result<Scalar<'a>, Stop> {
+        self.at = start;
+        self.scalar()
+    }
+
     /// Reads the value that begins here.
     fn scalar(&mut self) -> Result<Scalar<'a>, Stop> {
         let start = self.at;
         match self.peek()? {
             b'"' => {
                 let raw = self.string()?;
-                if self.has_backslash && memchr(b'\\', raw).is_some() {
+                if self.has_backslash && self.index.has_backslash(start, self.at) {
                     return serde_json::from_slice(&self.text[start..self.at]).map_err(|_| Stop::Odd);
                 }
                 let text = std::str::from_utf8(raw).map_err(|_| Stop::Odd)?;
@@ -291,7 +347,10 @@ impl<'a> Cursor<'a> {
     /// A number, true, false or null, or what could be.
     fn skip_literal(&mut self) -> Result<(), Stop> {
         let rest = &self.text[self.at..];
-        let len = rest.iter().take_while(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E')).count();
+        let len = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E'))
+            .count();
         let literal = &rest[..len];
         let is_value = match literal.first() {
             Some(b'-' | b'0'..=b'9') => true,
