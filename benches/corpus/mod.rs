@@ -55,13 +55,13 @@ impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 
     fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -302,9 +302,9 @@ impl Maker {
             format_args!(
                 "\",\"eventID\":\"{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}\",\"readOnly\":{},",
                 id >> 32,
-                id >> 16 & 0xffff,
+                (id >> 16) & 0xffff,
                 id & 0xfff,
-                0x8000 | low >> 50,
+                0x8000 | (low >> 50),
                 low & 0xffff_ffff_ffff,
                 kind != Kind::Put,
             ),
