@@ -9,7 +9,7 @@
 mod corpus;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tierd::tiering::access::{CountRule, CountingRules, Fold, PrincipalPattern};
@@ -46,7 +46,6 @@ fn main() {
         let mut inflate = Vec::new();
         let mut parse = Vec::new();
         let mut whole = Vec::new();
-        let mut ratios = Vec::new();
         for round in 0..=rounds {
             let alone = on(threads, &files, inflate_alone_worker);
             let ours = on(threads, &files, inflate_worker);
@@ -59,29 +58,22 @@ fn main() {
                 inflate.push(ours);
                 parse.push(parsed);
                 whole.push(all);
-                ratios.push(all.as_secs_f64() / alone.as_secs_f64());
             }
         }
-        let speed = |times: &mut Vec<Duration>| total.bytes as f64 / 1e6 / median(times).as_secs_f64();
+        let speed = |costs: &[Cost]| total.bytes as f64 / 1e6 / median(costs).as_secs_f64();
         let per_core = threads as f64;
-        let (alone, whole_speed) = (speed(&mut inflate_alone), speed(&mut whole));
+        let (alone, whole_speed) = (speed(&inflate_alone), speed(&whole));
         println!("on {threads} core(s), MB of content a second (a core):");
         println!("  libdeflate alone            {:>7.0} ({:.0})", alone, alone / per_core);
-        let ours = speed(&mut inflate);
+        let ours = speed(&inflate);
         println!("  inflate                     {ours:>7.0} ({:.0})", ours / per_core);
-        let parsed = speed(&mut parse);
+        let parsed = speed(&parse);
         println!("  inflate + parse             {parsed:>7.0} ({:.0})", parsed / per_core);
         println!("  inflate + parse + count     {:>7.0} ({:.0})", whole_speed, whole_speed / per_core);
-        let records = total.records as f64 / median(&mut whole).as_secs_f64();
+        let records = total.records as f64 / median(&whole).as_secs_f64();
         println!("  records a second            {:>7.0} thousand", records / 1e3);
-        ratios.sort_by(f64::total_cmp);
-        println!(
-            "  whole to alone, in time     {:>7.2} (median of {} rounds; {:.2} to {:.2})",
-            ratios[ratios.len() / 2],
-            ratios.len(),
-            ratios[0],
-            ratios[ratios.len() - 1]
-        );
+        println!("  whole to alone, by the clock{}", ratio(&whole, &inflate_alone, |cost| cost.wall));
+        println!("  whole to alone, processor   {}", ratio(&whole, &inflate_alone, |cost| cost.cpu));
     }
     drop(files);
     memory();
@@ -151,16 +143,43 @@ impl<'a> Iterator for Queue<'a> {
     }
 }
 
-/// How long `threads` workers take for all files.
-fn on(threads: usize, files: &[corpus::File], worker: impl Fn(Queue<'_>) + Sync) -> Duration {
+/// How long `threads` workers take for all files, and how much of it they spent on a processor: what others take from the
+/// machine is in the first, not in the second.
+fn on(threads: usize, files: &[corpus::File], worker: impl Fn(Queue<'_>) + Sync) -> Cost {
     let next = AtomicUsize::new(0);
+    let cpu_nanos = AtomicU64::new(0);
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| worker(Queue { files, next: &next }));
+            scope.spawn(|| {
+                worker(Queue { files, next: &next });
+                cpu_nanos.fetch_add(thread_cpu_nanos(), Ordering::Relaxed);
+            });
         }
     });
-    start.elapsed()
+    Cost { wall: start.elapsed(), cpu: Duration::from_nanos(cpu_nanos.into_inner()) }
+}
+
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    /// Of all threads together; zero where the system does not say.
+    cpu: Duration,
+}
+
+/// What this thread has had of a processor so far.
+fn thread_cpu_nanos() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
+/// The middle of what the whole costs over what inflating alone costs, and the span of it.
+fn ratio(whole: &[Cost], alone: &[Cost], of: impl Fn(&Cost) -> Duration) -> String {
+    let mut ratios: Vec<f64> =
+        whole.iter().zip(alone).map(|(whole, alone)| of(whole).as_secs_f64() / of(alone).as_secs_f64()).collect();
+    ratios.sort_by(f64::total_cmp);
+    let last = ratios.len() - 1;
+    format!("{:>7.2} (median of {} rounds; {:.2} to {:.2})", ratios[last / 2], last + 1, ratios[0], ratios[last])
 }
 
 fn inflate_alone_worker(queue: Queue<'_>) {
@@ -199,7 +218,8 @@ fn whole_worker(queue: Queue<'_>, parser: &Parser, fold: &Mutex<Fold>) {
     }
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+fn median(costs: &[Cost]) -> Duration {
+    let mut times: Vec<Duration> = costs.iter().map(|cost| cost.wall).collect();
     times.sort();
     times[times.len() / 2]
 }
