@@ -12,6 +12,7 @@
 use std::hash::Hasher;
 
 use chrono::{DateTime, Utc};
+use memchr::memchr;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
@@ -64,7 +65,11 @@ impl PrincipalPattern {
 
     /// Whether `arn` is one that is meant.
     pub fn matches(&self, arn: &str) -> bool {
-        self.globs.iter().any(|glob| glob_matches(glob.as_bytes(), arn.as_bytes()))
+        self.globs.iter().any(|glob| {
+            let beginning = memchr(b'*', glob.as_bytes()).unwrap_or(glob.len());
+            // Nearly all fail in what stands before the first star.
+            arn.as_bytes().starts_with(&glob.as_bytes()[..beginning]) && glob_matches(glob.as_bytes(), arn.as_bytes())
+        })
     }
 }
 
@@ -149,21 +154,31 @@ impl EventIdentity {
 
 /// The bits of a UUID in its canonical form; only lower case, for another spelling is another id.
 fn uuid_bits(id: &[u8]) -> Option<u128> {
-    if id.len() != 36 {
+    /// What a digit is worth; more than a digit can be for what is none.
+    const WORTH: [u8; 256] = {
+        let mut worth = [0xff; 256];
+        let mut digit = 0;
+        while digit < 16 {
+            worth[b"0123456789abcdef"[digit] as usize] = digit as u8;
+            digit += 1;
+        }
+        worth
+    };
+    let id: &[u8; 36] = id.try_into().ok()?;
+    if [id[8], id[13], id[18], id[23]] != *b"----" {
         return None;
     }
-    let mut bits = 0_u128;
-    for (i, &c) in id.iter().enumerate() {
-        let digit = match (i, c) {
-            (8 | 13 | 18 | 23, b'-') => continue,
-            (8 | 13 | 18 | 23, _) => return None,
-            (_, b'0'..=b'9') => c - b'0',
-            (_, b'a'..=b'f') => c - b'a' + 10,
-            _ => return None,
-        };
-        bits = bits << 4 | u128::from(digit);
-    }
-    Some(bits)
+    let mut all = 0;
+    let mut number = |digits: &[u8]| {
+        digits.iter().fold(0_u64, |bits, digit| {
+            let worth = WORTH[usize::from(*digit)];
+            all |= worth;
+            bits << 4 | u64::from(worth)
+        })
+    };
+    let high = number(&id[..8]) << 32 | number(&id[9..13]) << 16 | number(&id[14..18]);
+    let low = number(&id[19..23]) << 48 | number(&id[24..]);
+    (all < 16).then_some(u128::from(high) << 64 | u128::from(low))
 }
 
 /// One access, as a log file tells it.

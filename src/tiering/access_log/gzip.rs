@@ -5,9 +5,10 @@
 //! same answers nearly three times as fast where it can: libdeflate inflates a whole member in one go, and where a file is one
 //! well-formed member, as nearly all are, that is all. Whatever it cannot vouch for, it hands to the stream.
 //!
-//! libdeflate does not say where in the input a member ended. But a member ends with the checksum and the length of its
-//! content, and libdeflate has verified both: if these eight bytes of this content stand at the end of the file and nowhere
-//! before, the member ended there. (Two equal members one after another have them twice.)
+//! libdeflate does not say where in the input a member ended. But a member ends with the length of its content, and
+//! libdeflate has verified that: if these four bytes stand at the end of the file and nowhere before, the member ended
+//! there. If they stand elsewhere too, by chance or because equal members follow one another, the checksum before the
+//! length decides in the same way.
 
 use std::io::{self, BufRead};
 
@@ -120,9 +121,13 @@ impl Inflater {
             self.buffer.resize(length, 0);
         }
         let got = self.decompressor.gzip_decompress(file, &mut self.buffer[..length]).ok()?;
-        let is_of_content = libdeflater::crc32(&self.buffer[..got]).to_le_bytes() == footer[..4];
-        let first_end = memmem::find(file, footer)? + FOOTER_BYTES;
-        (got == length && is_of_content && first_end == file.len()).then_some(length)
+        if got != length {
+            return None;
+        }
+        let ends_first_at_end = |what: &[u8]| memmem::find(file, what).is_some_and(|n| n + what.len() == file.len());
+        let is_single = ends_first_at_end(&footer[4..])
+            || (libdeflater::crc32(&self.buffer[..got]).to_le_bytes() == footer[..4] && ends_first_at_end(footer));
+        is_single.then_some(length)
     }
 }
 

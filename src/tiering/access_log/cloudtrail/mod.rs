@@ -1,18 +1,19 @@
 //! CloudTrail's log files: `{"Records":[…]}`; also a bare array of records, and records (or whole documents) one after
 //! another.
 //!
-//! A file is not parsed but walked: [`scan_object`] finds where a record ends, and a record is parsed only if it holds what
-//! a counting rule asks for. To know that, the file is searched for the rarest thing of each rule, spelt as JSON spells it
-//! (the parameter's name if there is one, else the event's). JSON has other spellings (`\u0047etObject`), so a record with
-//! such escapes is parsed to be sure. That this leaves nothing out is what the tests compare with a plain parser.
+//! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are, and
+//! [`walk`] follows those through the record for as long as it may count, which for most is not far. What the walk finds
+//! odd, such as escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests
+//! compare with a plain parser.
 //!
-//! What the JSON does not settle is settled thus. Of a field that is there twice the last holds. Null is as good as
-//! absent. A field that has another type than it should is as good as absent too, but for those without which a record
-//! that counts cannot be understood. `\u0052ecords` is not `Records`.
+//! What the JSON does not settle is settled thus. Of a field that is there twice the first holds, so that what a field says
+//! is known as soon as it is met. Null is as good as absent. A field that has another type than it should is as good as
+//! absent too, but for those without which a record that counts cannot be understood. `\u0052ecords` is not `Records`.
 //!
 //! After a record that cannot be read, reading goes on at the next thing that looks like the beginning of a record.
 
 mod record;
+mod walk;
 
 use std::sync::LazyLock;
 
@@ -20,7 +21,8 @@ use memchr::{memchr, memchr2, memmem};
 use regex::bytes::Regex;
 
 use self::record::Record;
-use super::json_scan::scan_object;
+use self::walk::Stop;
+use super::json_scan::Scanner;
 use super::{Parsed, Reason};
 use crate::tiering::access::CountingRules;
 
@@ -34,34 +36,20 @@ const REREAD_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct CloudTrailParser {
     rules: CountingRules,
-    /// Of these a record that counts must hold one; None if there is nothing that it must.
-    needles: Option<Vec<memmem::Finder<'static>>>,
-    /// What a record that counts must hold besides.
-    bucket: Option<memmem::Finder<'static>>,
 }
 
 impl CloudTrailParser {
     pub(super) fn new(rules: CountingRules) -> Self {
-        // One searcher a rule: one expression for all would look for the quote that they begin with, which is everywhere.
-        let needles = rules
-            .rules
-            .iter()
-            .map(|rule| {
-                let text = rule.with_parameter.as_ref().unwrap_or(&rule.event);
-                has_one_spelling(text).then(|| memmem::Finder::new(&format!("\"{text}\"")).into_owned())
-            })
-            .collect();
-        let bucket = (!rules.bucket_prefix.is_empty() && has_one_spelling(&rules.bucket_prefix))
-            .then(|| memmem::Finder::new(&format!("\"{}", rules.bucket_prefix)).into_owned());
-        Self { rules, needles, bucket }
+        Self { rules }
     }
 
     pub(super) fn parse(&self, bytes: &[u8], error_details: usize) -> Parsed {
         let mut walk = Walk {
-            parser: self,
+            rules: &self.rules,
             bytes,
             at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
-            next_needles: self.needles.iter().flatten().map(|_| Next::default()).collect(),
+            scanner: Scanner::new(),
+            is_in_array: false,
             next_wrapper: Next::default(),
             reread_left: REREAD_BYTES.saturating_add(bytes.len().saturating_mul(4)),
             error_details,
@@ -71,11 +59,6 @@ impl CloudTrailParser {
         walk.top();
         walk.parsed
     }
-}
-
-/// Whether JSON can write `text` only as it stands, or with `\u`.
-fn has_one_spelling(text: &str) -> bool {
-    !text.chars().any(|c| matches!(c, '"' | '\\' | '/') || c.is_control())
 }
 
 /// Where something is found next, remembered so that each byte is searched once.
@@ -96,10 +79,12 @@ impl Next {
 }
 
 struct Walk<'a> {
-    parser: &'a CloudTrailParser,
+    rules: &'a CountingRules,
     bytes: &'a [u8],
     at: usize,
-    next_needles: Vec<Next>,
+    scanner: Scanner,
+    /// Whether what is read are the elements of an array.
+    is_in_array: bool,
     next_wrapper: Next,
     reread_left: usize,
     error_details: usize,
@@ -108,7 +93,7 @@ struct Walk<'a> {
     parsed: Parsed,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn top(&mut self) {
         loop {
             self.skip_space();
@@ -186,7 +171,7 @@ impl Walk<'_> {
                     Some(_) => self.bad(value_start, Reason::NotARecord("an object whose Records are no array")),
                 }
             }
-            match value_end(self.bytes, value_start) {
+            match value_end(&mut self.scanner, self.bytes, value_start) {
                 Some(end) => self.at = end,
                 None => return self.broken_document(start, is_wrapper),
             }
@@ -215,6 +200,12 @@ impl Walk<'_> {
 
     /// The elements of an array, from just after its bracket to just after the other.
     fn records(&mut self) {
+        self.is_in_array = true;
+        self.elements();
+        self.is_in_array = false;
+    }
+
+    fn elements(&mut self) {
         loop {
             self.skip_space();
             let start = self.at;
@@ -245,7 +236,7 @@ impl Walk<'_> {
                             _ => "stray text",
                         }),
                     );
-                    self.at = value_end(self.bytes, start)
+                    self.at = value_end(&mut self.scanner, self.bytes, start)
                         .unwrap_or_else(|| memchr(b'{', &self.bytes[start..]).map_or(self.bytes.len(), |n| start + n));
                 }
             }
@@ -257,7 +248,7 @@ impl Walk<'_> {
         let start = self.at;
         self.parsed.records += 1;
         let window = &self.bytes[start..self.bytes.len().min(start.saturating_add(MAX_RECORD_BYTES))];
-        let scan = scan_object(window);
+        let scan = self.scanner.scan_object(window);
         let Some(len) = scan.end else {
             let reason = if start + window.len() == self.bytes.len() {
                 self.cut = true;
@@ -270,35 +261,29 @@ impl Walk<'_> {
         };
         let text = &window[..len];
         self.at = start + len;
-        if !self.may_count(start, text, scan.has_backslash) {
-            return;
-        }
-        match serde_json::from_slice::<Record<'_>>(text) {
-            Ok(record) => {
-                if let Err(reason) = record.count(&self.parser.rules, &mut self.parsed.accesses) {
-                    self.parsed.reject(self.error_details, start, reason);
+        let ends_well = !self.is_in_array || self.is_before_next_element();
+        let walked = walk::record(self.scanner.index(text), scan.has_backslash, self.rules);
+        let counted = match walked {
+            Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
+            Err(Stop::CannotCount) if ends_well => return,
+            Err(Stop::CannotCount | Stop::Odd) => match serde_json::from_slice::<Record<'_>>(text) {
+                Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
+                Err(error) => {
+                    self.parsed.reject(self.error_details, start, Reason::Json(error.to_string()));
+                    return self.resume_within(start, start + len);
                 }
-            }
-            Err(error) => {
-                self.parsed.reject(self.error_details, start, Reason::Json(error.to_string()));
-                self.resume_within(start, start + len);
-            }
+            },
+        };
+        if let Err(reason) = counted {
+            self.parsed.reject(self.error_details, start, reason);
         }
     }
 
-    /// Whether a record holds what it must to count. What is false here is certain.
-    fn may_count(&mut self, start: usize, text: &[u8], has_backslash: bool) -> bool {
-        let parser = self.parser;
-        let end = start + text.len();
-        let needle = match &parser.needles {
-            Some(needles) => needles
-                .iter()
-                .zip(&mut self.next_needles)
-                .any(|(needle, next)| next.after(start, || needle.find(&self.bytes[start..]).map(|n| start + n)) < end),
-            None => true,
-        };
-        let bucket = || parser.bucket.as_ref().is_none_or(|bucket| bucket.find(text).is_some());
-        (needle && bucket()) || (has_backslash && memmem::find(text, b"\\u").is_some())
+    /// Whether the array goes on here as it should. If not, the record that ends here has lost its own end to damage and
+    /// found that of the whole document.
+    fn is_before_next_element(&mut self) -> bool {
+        self.skip_space();
+        matches!(self.peek(), Some(b',' | b']'))
     }
 
     /// Goes on after a record that cannot be read and that is thought to end at `end`: a quote that is missing, or one too
@@ -350,10 +335,10 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
 }
 
 /// Just after the value that begins at `start`, if it has an end and a beginning.
-fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
+fn value_end(scanner: &mut Scanner, bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
         b'"' => string_end(bytes, start),
-        b'{' => scan_object(&bytes[start..]).end.map(|len| start + len),
+        b'{' => scanner.scan_object(&bytes[start..]).end.map(|len| start + len),
         b'[' => {
             let (mut at, mut depth) = (start, 0_usize);
             loop {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Reason;
@@ -23,7 +23,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -31,16 +31,20 @@ impl Scalar<'_> {
     }
 }
 
-/// Whatever is there, read as what it should be if it is that.
+/// Whatever is there, read as what it should be if it is that. None is what is not there at all; of what is there twice,
+/// the first.
 macro_rules! lenient {
     ($($name:ident { $($field:ident: $type:ty = $key:literal),* $(,)? })*) => {$(
         #[derive(Debug, Default)]
-        pub(super) struct $name<'a> { $($field: $type,)* lifetime: PhantomData<&'a ()> }
+        pub(super) struct $name<'a> { $(pub(super) $field: Option<$type>,)* lifetime: PhantomData<&'a ()> }
 
         impl<'de> Members<'de> for $name<'de> {
             fn member<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
                 match &*key {
-                    $($key => self.$field = map.next_value()?,)*
+                    $($key => {
+                        let value = map.next_value()?;
+                        self.$field.get_or_insert(value);
+                    })*
                     _ => { map.next_value::<IgnoredAny>()?; }
                 }
                 Ok(())
@@ -75,25 +79,19 @@ lenient! {
 
 #[derive(Debug, Default)]
 pub(super) struct RequestParameters<'a> {
-    bucket: Scalar<'a>,
-    key: Scalar<'a>,
-    /// All that are there and not null.
-    names: Vec<Cow<'a, str>>,
+    pub(super) bucket: Option<Scalar<'a>>,
+    pub(super) key: Option<Scalar<'a>>,
+    /// At least all that a rule asks for and that are there, and whether they are more than null.
+    names: Vec<(Cow<'a, str>, bool)>,
 }
 
 impl<'de> Members<'de> for RequestParameters<'de> {
     fn member<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
         let value: Scalar<'de> = map.next_value()?;
-        match (&value, self.names.iter().position(|name| *name == key)) {
-            (Scalar::Absent, Some(place)) => {
-                self.names.swap_remove(place);
-            }
-            (Scalar::Absent, None) | (_, Some(_)) => {}
-            (_, None) => self.names.push(key.clone()),
-        }
+        self.name(key.clone(), !matches!(value, Scalar::Absent));
         match &*key {
-            "bucketName" => self.bucket = value,
-            "key" => self.key = value,
+            "bucketName" => _ = self.bucket.get_or_insert(value),
+            "key" => _ = self.key.get_or_insert(value),
             _ => {}
         }
         Ok(())
@@ -109,76 +107,109 @@ impl<'de> Deserialize<'de> for RequestParameters<'de> {
 impl Record<'_> {
     /// Adds the record to `accesses` if it counts. Fails if it would, but cannot be understood.
     pub(super) fn count(&self, rules: &CountingRules, accesses: &mut FileAccesses) -> Result<(), Reason> {
-        let Some(event) = self.event_name.text() else { return Ok(()) };
-        let Some(rule) = rules.rule_for(event, |name| self.request.carries(name)) else { return Ok(()) };
-        if !matches!(self.error_code, Scalar::Absent) || self.is_of_another_service() {
+        let (Some(event), Some(request)) = (text(&self.event_name), &self.request) else { return Ok(()) };
+        let Some(rule) = rules.rule_for(event, |name| request.carries(name)) else { return Ok(()) };
+        if self.has_failed() || self.is_of_another_service() || !request.may_count(rules) || self.is_excluded(rules) {
             return Ok(());
         }
-        let Some(bucket) = self.request.bucket.text() else { return Ok(()) };
-        if !bucket.starts_with(&rules.bucket_prefix) || self.is_excluded(rules) {
-            return Ok(());
-        }
-        let key = match &self.request.key {
-            Scalar::Absent => return Ok(()),
-            key => key.text().ok_or_else(|| unreadable("requestParameters.key"))?,
-        };
-        if key.is_empty() {
-            return Ok(());
-        }
+        let (Some(bucket), Some(key)) = (text(&request.bucket), &request.key) else { return Ok(()) };
+        let key = key.text().ok_or_else(|| unreadable("requestParameters.key"))?;
         let time = self.time()?;
         accesses.push(bucket, key, time, self.identity(), self.bytes_sent(), rule)?;
         Ok(())
     }
 
+    pub(super) fn has_failed(&self) -> bool {
+        !matches!(self.error_code, None | Some(Scalar::Absent))
+    }
+
     /// MediaStore, Outposts and object lambdas have events of the same names for things that are no objects of buckets.
-    fn is_of_another_service(&self) -> bool {
-        self.event_source.text().is_some_and(|source| source != "s3.amazonaws.com")
+    pub(super) fn is_of_another_service(&self) -> bool {
+        text(&self.event_source).is_some_and(|source| source != "s3.amazonaws.com")
     }
 
     fn is_excluded(&self, rules: &CountingRules) -> bool {
-        let caller = &self.user_identity;
-        [&caller.arn, &caller.session_context.session_issuer.arn]
+        let Some(caller) = &self.user_identity else { return false };
+        let issuer = caller.session_context.as_ref().and_then(|context| context.session_issuer.as_ref());
+        [text(&caller.arn), issuer.and_then(|issuer| text(&issuer.arn))]
             .into_iter()
-            .filter_map(Scalar::text)
+            .flatten()
             .any(|arn| rules.excludes(arn))
     }
 
     fn time(&self) -> Result<DateTime<Utc>, Reason> {
         match &self.event_time {
-            Scalar::Absent => Err(Reason::Missing("eventTime")),
-            Scalar::Text(text) => DateTime::parse_from_rfc3339(text)
-                .ok()
-                .and_then(|time| DateTime::from_timestamp(time.timestamp(), 0))
+            None | Some(Scalar::Absent) => Err(Reason::Missing("eventTime")),
+            Some(Scalar::Text(text)) => whole_seconds(text)
+                .or_else(|| {
+                    let time = DateTime::parse_from_rfc3339(text).ok()?;
+                    DateTime::from_timestamp(time.timestamp(), 0)
+                })
                 .ok_or_else(|| Reason::field("eventTime", text)),
-            _ => Err(unreadable("eventTime")),
+            Some(_) => Err(unreadable("eventTime")),
         }
     }
 
     fn identity(&self) -> Option<EventIdentity> {
-        let id = |scalar: &Scalar<'_>| scalar.text().filter(|id| !id.is_empty()).map(EventIdentity::of_event_id);
+        let id = |scalar| text(scalar).filter(|id| !id.is_empty()).map(EventIdentity::of_event_id);
         id(&self.shared_event_id).or_else(|| id(&self.event_id))
     }
 
     fn bytes_sent(&self) -> u64 {
-        match self.additional.bytes_out {
+        match self.additional.as_ref().and_then(|additional| additional.bytes_out.as_ref()) {
             // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
-            Scalar::Number(bytes) => bytes as u64,
+            Some(Scalar::Number(bytes)) => *bytes as u64,
             _ => 0,
         }
     }
 }
 
-impl RequestParameters<'_> {
-    fn carries(&self, name: &str) -> bool {
-        self.names.iter().any(|carried| carried == name)
+impl<'a> RequestParameters<'a> {
+    /// Adds a parameter by its name, unless that is there already.
+    pub(super) fn name(&mut self, name: Cow<'a, str>, is_there: bool) {
+        if !self.names.iter().any(|(carried, _)| *carried == name) {
+            self.names.push((name, is_there));
+        }
     }
+
+    pub(super) fn carries(&self, name: &str) -> bool {
+        self.names.iter().any(|(carried, is_there)| carried == name && *is_there)
+    }
+
+    /// Whether the request is about an object, of a bucket that is counted. The key may still be none.
+    pub(super) fn may_count(&self, rules: &CountingRules) -> bool {
+        text(&self.bucket).is_some_and(|bucket| bucket.starts_with(&rules.bucket_prefix))
+            && match &self.key {
+                None | Some(Scalar::Absent) => false,
+                Some(key) => key.text() != Some(""),
+            }
+    }
+}
+
+fn text<'s>(scalar: &'s Option<Scalar<'_>>) -> Option<&'s str> {
+    scalar.as_ref().and_then(Scalar::text)
+}
+
+/// `2024-03-31T23:59:59Z`, which is how CloudTrail writes a time, and nothing else.
+fn whole_seconds(text: &str) -> Option<DateTime<Utc>> {
+    let text: &[u8; 20] = text.as_bytes().try_into().ok()?;
+    let punctuation = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
+    if punctuation.iter().any(|(at, mark)| text[*at] != *mark) {
+        return None;
+    }
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_u32, |n, digit| digit.is_ascii_digit().then(|| n * 10 + u32::from(digit - b'0')))
+    };
+    let date =
+        NaiveDate::from_ymd_opt(number(&text[..4])?.try_into().ok()?, number(&text[5..7])?, number(&text[8..10])?)?;
+    Some(date.and_hms_opt(number(&text[11..13])?, number(&text[14..16])?, number(&text[17..19])?)?.and_utc())
 }
 
 fn unreadable(field: &'static str) -> Reason {
     Reason::field(field, "neither a string nor null")
 }
 
-/// What takes the members of an object one by one; a later member of the same name takes the place of the earlier.
+/// What takes the members of an object one by one; of several of the same name the first holds.
 trait Members<'de>: Default {
     fn member<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error>;
 }

@@ -161,8 +161,14 @@ fn odd_shapes_are_normal() {
     check(format!("[{}]", a.replace("siuu1", "other")), &[], 1, 0);
     check(format!("[{}]", a.replace("PutObject", r"\u0050utObject")), &["a"], 1, 0);
     check(format!("[{}]", put(r"\u00e9\ud83d\ude00\n\/")), &["é😀\n/"], 1, 0);
-    check(format!("[{}]", a.replace("{\"eventV", "{\"eventName\":\"X\",\"eventV")), &["a"], 1, 0);
-    check(format!("[{}]", a.replace(",\"eventID\"", ",\"eventName\":\"X\",\"eventID\"")), &[], 1, 0);
+    check(format!("[{}]", a.replace("{\"eventV", "{\"eventName\":\"X\",\"eventV")), &[], 1, 0);
+    check(format!("[{}]", a.replace(",\"eventID\"", ",\"eventName\":\"X\",\"eventID\"")), &["a"], 1, 0);
+    let twice =
+        |name: &str, value: &str| a.replace(&format!("\"{name}\":"), &format!("\"{name}\":{value},\"{name}\":"));
+    check(format!("[{}]", twice("requestParameters", "null")), &[], 1, 0);
+    check(format!("[{}]", twice("key", "\"b\"")), &["b"], 1, 0);
+    check(format!("[{}]", twice("key", "null")), &[], 1, 0);
+    check(format!("[{}]", twice("eventTime", "\"2024-01-01T00:00:00Z\"")), &["a"], 1, 0);
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     check(format!("[{}]", a.replace("{\"eventV", &format!("{{\"deep\":{deep},\"eventV"))), &["a"], 1, 0);
     check(format!("[{deep}]"), &[], 1, 1);
@@ -332,6 +338,72 @@ proptest! {
             let parsed = parser.parse(whole.as_bytes(), 20);
             prop_assert_eq!((parsed.records, parsed.records_bad), (records.len() as u64, bad), "{}", whole);
             prop_assert_eq!(&parsed.accesses, &accesses, "{}", whole);
+        }
+    }
+
+    #[test]
+    fn walking_comes_to_what_parsing_comes_to(
+        records in prop::collection::vec(any_record(), 1..6),
+        again in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6),
+        spaces in prop::sample::select(vec!["", " ", "\n\t"]),
+        escapes in prop::option::of(20_usize..200),
+    ) {
+        // The members of a record, some of them once more with the value that another record has for them.
+        let members: Vec<Vec<String>> = records
+            .iter()
+            .map(|record| record.as_object().unwrap().iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect())
+            .collect();
+        let (mut walked, mut parsed) = (Vec::new(), Vec::new());
+        for own in &members {
+            let mut own = own.clone();
+            for (from, to) in &again {
+                let others = from.get(&members);
+                own.insert(to.index(own.len() + 1), from.get(others).clone());
+            }
+            let text = own.join(&format!("{spaces},{spaces}"));
+            walked.push(format!("{{{spaces}{text}{spaces}}}"));
+            // A name with an escape is odd.
+            parsed.push(format!("{{\"\\u0061\":0,{text}}}"));
+        }
+        let document = |records: &[String]| {
+            let text = format!("[{}]", records.join(","));
+            escapes.map_or(text.clone(), |every| escape_some(&text, every))
+        };
+        let (walked, parsed) = (parse(document(&walked)), parse(document(&parsed)));
+        prop_assert_eq!((walked.records, walked.records_bad), (parsed.records, parsed.records_bad));
+        prop_assert_eq!(&walked.accesses, &parsed.accesses);
+    }
+
+    #[test]
+    fn a_walk_over_what_is_cut_or_damaged_ends_as_the_parser_says_or_sooner(
+        record in any_record(),
+        cut in any::<prop::sample::Index>(),
+        byte in prop::sample::select(b"\"\\{}[]:, a0n".to_vec()),
+    ) {
+        let mut text = record.to_string().into_bytes();
+        let at = cut.index(text.len());
+        text[at] = byte;
+        let mut scanner = Scanner::new();
+        let scan = scanner.scan_object(&text);
+        let Some(end) = scan.end else { return Ok(()) };
+        let text = &text[..end];
+        let rules = rules();
+        let count = |record: &Record<'_>| {
+            let mut accesses = FileAccesses::default();
+            let bad = record.count(&rules, &mut accesses).is_err();
+            (accesses, bad)
+        };
+        let read = serde_json::from_slice::<Record<'_>>(text).ok().map(|record| count(&record));
+        match walk::record(scanner.index(text), scan.has_backslash, &rules) {
+            Ok(record) => {
+                if let Some(read) = read {
+                    prop_assert_eq!(count(&record), read);
+                }
+            }
+            Err(Stop::CannotCount) => {
+                prop_assert!(read.is_none_or(|(accesses, bad)| accesses.is_empty() && !bad));
+            }
+            Err(Stop::Odd) => {}
         }
     }
 
