@@ -28,11 +28,12 @@
 //! | how the stream's shards are followed | [`tiering::shards`] (the rules), `provision` (the reading) |
 //! | how accesses are counted exactly once | `jobs::ingest`; [`tiering::access_log`] for the formats |
 //! | how the ledger is kept true | `jobs::reconcile`; [`tiering::reconcile`] for the merge-join |
-//! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money |
+//! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
 //! | how an object is moved without losing anything | `s3::copy` |
 //! | how an archived object comes back | `restore`; [`tiering::restore`] for the decisions |
 //! | what outlives a process | [`state`], which lists every item of the state table |
 //! | when something runs | [`scheduler`]; [`tiering::schedule`] for the expressions |
+//! | what is stored and what it costs | [`tiering::usage`] (the sums), [`report`] (the page) |
 //! | which settings there are | `config/default.toml`, [`config`] |
 //!
 //! # Invariants
@@ -52,3 +53,23 @@
 //! No call to AWS for each log record, and no HEAD for each object of the ledger: what a listing tells is taken from the
 //! listing. No message is trusted: it is a hint to look. No job is run by the cron library: it only wakes the scheduler.
 //! No ETag identifies an object: equal contents share one, and a copy may change it.
+
+pub mod app;
+pub mod aws;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod jobs;
+pub mod ledger;
+pub mod metrics;
+pub mod policies;
+pub mod prices;
+pub mod progress;
+pub mod report;
+pub mod s3;
+pub mod scheduler;
+pub mod state;
+pub mod supervisor;
+pub mod telemetry;
+pub mod tiering;

@@ -4,6 +4,7 @@
 mod healthcheck;
 mod job;
 mod progress_bar;
+mod report;
 mod run;
 
 use std::path::PathBuf;
@@ -73,6 +74,11 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Shows what is stored and what it costs, by class, age and bucket, and the moves that would pay
+    ///
+    /// Reads the ledger and changes nothing. With --out it writes one page that needs no network, or a table for
+    /// spreadsheets.
+    Report(report::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -114,6 +120,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run => run::run(settings).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Report(args) => report::run(settings, args).await,
             Command::Healthcheck => unreachable!("handled above"),
         }
     });
