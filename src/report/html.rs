@@ -148,13 +148,10 @@ fn lead(usage: &Usage, pays: &Totals) -> String {
         return format!("{stored} No move would lower that now.");
     }
     format!(
-        "{stored} Moving {} would save <strong>{}</strong> of it and pay back {}.",
+        "{stored} Moving {} would save <strong>{}</strong> of it and pay back in {}.",
         text::objects(pays.objects),
         usd(pays.monthly_saving_usd),
-        match pays.months_to_break_even() {
-            Some(m) if m >= 0.05 => format!("after {}", months(Some(m))),
-            _ => "at once".to_owned(),
-        }
+        months(pays.months_to_break_even())
     )
 }
 
@@ -535,7 +532,8 @@ fn chart_of_runs(id: &str, title: &str, runs: &[Run], figure: Figure, what: fn(&
         series: by_outcome.into_iter().map(|(css, (name, values))| Series { css, name, values }).collect(),
         figure,
         marks: drawn.iter().map(|run| (run.outcome != "ok").then_some("!")).collect(),
-        label_every: drawn.len().div_ceil(5),
+        // A day and a month take the room of two columns on a phone.
+        label_every: drawn.len().max(8).div_ceil(4),
     }
     .render()
 }

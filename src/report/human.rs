@@ -64,10 +64,11 @@ pub fn count_short(number: f64) -> String {
 pub fn months(months: Option<f64>) -> String {
     match months {
         None => "never".to_owned(),
-        Some(m) if m < 0.05 => "at once".to_owned(),
+        Some(m) if m * 30.0 < 1.0 => "a day".to_owned(),
+        Some(m) if m < 1.0 => format!("{:.0} days", (m * 30.0).ceil()),
         Some(m) if m < 10.0 => format!("{m:.1} months"),
         Some(m) if m < 24.0 => format!("{m:.0} months"),
-        Some(m) => format!("{:.0} years", m / 12.0),
+        Some(m) => format!("{:.0} years", (m / 12.0).ceil()),
     }
 }
 
@@ -148,7 +149,8 @@ mod tests {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([usd_short(0.05), usd_short(40.0), usd_short(1500.0)], ["$0.05", "$40", "$1.5k"]);
         assert_eq!([count_short(100.0), count_short(2e6)], ["100", "2M"]);
-        assert_eq!([months(None), months(Some(0.0)), months(Some(1.64))], ["never", "at once", "1.6 months"]);
+        assert_eq!([months(None), months(Some(0.0)), months(Some(1.64))], ["never", "a day", "1.6 months"]);
+        assert_eq!([months(Some(0.1)), months(Some(15.2)), months(Some(30.0))], ["3 days", "15 months", "3 years"]);
         assert_eq!([percent(1.0, 3.0), percent(1.0, 1000.0), percent(0.0, 0.0)], ["33%", "<1%", "0%"]);
         assert_eq!(span(Duration::from_millis(12_340)), "12.3 s");
     }

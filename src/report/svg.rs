@@ -46,7 +46,9 @@ const HEIGHT: f64 = 230.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 26.0;
 /// Per cent of the width that the axis takes.
-const AXIS: f64 = 14.0;
+const AXIS: f64 = 16.0;
+/// Fewer columns than these do not grow any wider.
+const LEAST_SLOTS: usize = 8;
 
 impl Columns<'_> {
     pub fn render(&self) -> String {
@@ -61,13 +63,13 @@ impl Columns<'_> {
             let (y, label) = (y(tick), esc(&(self.figure.axis)(tick)).to_string());
             svg += &format!(
                 "<line class=\"grid\" x1=\"{AXIS}%\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"tick\" x=\"{:.1}%\" dx=\"-6\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+                 <text class=\"tick\" x=\"{:.1}%\" dx=\"-5\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
                 AXIS,
                 y + 4.0
             );
             tick += step;
         }
-        let slot = (100.0 - AXIS) / columns.max(1) as f64;
+        let slot = (100.0 - AXIS) / columns.max(LEAST_SLOTS) as f64;
         for (i, (label, long)) in self.labels.iter().enumerate() {
             let left = AXIS + slot * (i as f64 + 0.14);
             let centre = AXIS + slot * (i as f64 + 0.5);
