@@ -173,11 +173,11 @@ fn by_class(usage: &Usage) -> String {
             row(
                 &format!("<span class=\"sw {}\"></span>{}", css_of(*class), name_of(*class)),
                 &[
-                    count(sum.objects),
-                    bytes(sum.bytes),
-                    percent(sum.bytes as f64, usage.total.bytes as f64),
                     usd(sum.monthly_usd),
                     percent(sum.monthly_usd, usage.total.monthly_usd),
+                    bytes(sum.bytes),
+                    percent(sum.bytes as f64, usage.total.bytes as f64),
+                    count(sum.objects),
                 ],
             )
         })
@@ -185,11 +185,11 @@ fn by_class(usage: &Usage) -> String {
     let total = row(
         "All",
         &[
-            count(usage.total.objects),
-            bytes(usage.total.bytes),
-            "100%".to_owned(),
             usd(usage.total.monthly_usd),
             "100%".to_owned(),
+            bytes(usage.total.bytes),
+            "100%".to_owned(),
+            count(usage.total.objects),
         ],
     );
     format!(
@@ -199,7 +199,7 @@ fn by_class(usage: &Usage) -> String {
         svg::shares("class-cost", "Monthly cost by storage class", &sentence(&cost_of), &cost_of),
         table(
             "Objects, bytes and monthly cost by storage class",
-            &["Class", "Objects", "Bytes", "of all", "A month", "of all"],
+            &["Class", "A month", "of all", "Bytes", "of all", "Objects"],
             &rows,
             &total
         )
@@ -247,11 +247,11 @@ fn by_age(usage: &Usage) -> String {
             row(
                 age.as_str(),
                 &[
-                    count(sum.objects),
-                    bytes(sum.bytes),
-                    percent(sum.bytes as f64, usage.total.bytes as f64),
                     usd(sum.monthly_usd),
                     percent(sum.monthly_usd, usage.total.monthly_usd),
+                    bytes(sum.bytes),
+                    percent(sum.bytes as f64, usage.total.bytes as f64),
+                    count(sum.objects),
                 ],
             )
         })
@@ -274,7 +274,7 @@ fn by_age(usage: &Usage) -> String {
         chart("age-cost", "Monthly cost by time since the last use", DOLLARS, |sum| sum.monthly_usd),
         table(
             "Objects, bytes and monthly cost by time since the last use",
-            &["Last used", "Objects", "Bytes", "of all", "A month", "of all"],
+            &["Last used", "A month", "of all", "Bytes", "of all", "Objects"],
             &rows,
             ""
         )
@@ -300,11 +300,11 @@ fn moves(report: &Report) -> String {
                 "All",
                 "",
                 &[
-                    count(all.objects),
-                    bytes(all.bytes),
                     usd(all.monthly_saving_usd),
                     usd(all.cost_usd),
                     months(all.months_to_break_even()),
+                    bytes(all.bytes),
+                    count(all.objects),
                 ],
             )
         } else {
@@ -312,7 +312,7 @@ fn moves(report: &Report) -> String {
         };
         html += &table(
             "Moves that lower the bill",
-            &["Move", "\u{0}Saving", "Objects", "Bytes", "Saves a month", "Costs once", "Paid back in"],
+            &["Move", "\u{0}Saving", "Saves a month", "Costs once", "Paid back in", "Bytes", "Objects"],
             &rows,
             &total,
         );
@@ -325,18 +325,19 @@ fn moves(report: &Report) -> String {
                 row(
                     &format!("{from} → {to}"),
                     &[
-                        count(totals.objects),
-                        bytes(totals.bytes),
                         usd(-totals.monthly_saving_usd),
                         usd(totals.cost_usd),
+                        bytes(totals.bytes),
+                        count(totals.objects),
                     ],
                 )
             })
             .collect();
-        html += "<h3 style=\"margin-top:20px\">Wanted for reading</h3>";
+        html += "<h3 style=\"margin-top:20px\">Wanted for reading</h3><p class=\"soft\">Objects in use that a dearer class serves \
+                 better.</p>";
         html += &table(
-            "Objects in use that a dearer class serves better: moving them raises the bill for storage",
-            &["Move", "Objects", "Bytes", "Adds a month", "Costs once"],
+            "Moves that raise the bill for storage",
+            &["Move", "Adds a month", "Costs once", "Bytes", "Objects"],
             &rows,
             "",
         );
@@ -368,11 +369,11 @@ fn move_row((from, to): (StorageClass, StorageClass), totals: &Totals, highest: 
         &format!("{from} → {to}"),
         &svg::bar(css_of(Some(to)), totals.monthly_saving_usd, highest),
         &[
-            count(totals.objects),
-            bytes(totals.bytes),
             usd(totals.monthly_saving_usd),
             usd(totals.cost_usd),
             months(totals.months_to_break_even()),
+            bytes(totals.bytes),
+            count(totals.objects),
         ],
     )
 }
@@ -380,14 +381,15 @@ fn move_row((from, to): (StorageClass, StorageClass), totals: &Totals, highest: 
 fn buckets(usage: &Usage) -> String {
     let highest = usage.top_buckets.first().map_or(0.0, |bucket| bucket.stored.monthly_usd);
     let line = |name: &str, graph: &str, stored: &Sum, planned: &Totals| {
-        let saving = if planned.monthly_saving_usd > 0.0 { usd(planned.monthly_saving_usd) } else { "–".to_owned() };
+        let saving = if planned.objects > 0 { usd(planned.monthly_saving_usd) } else { "–".to_owned() };
+        let css = if planned.monthly_saving_usd > 0.0 { "saving" } else { "soft" };
         format!(
-            "<tr><th scope=\"row\" class=\"text wide\">{name}</th><td class=\"graph\">{graph}</td><td>{}</td><td>{}</td>\
-             <td>{}</td><td class=\"saving\">{}</td></tr>",
-            count(stored.objects),
-            esc(&bytes(stored.bytes)),
+            "<tr><th scope=\"row\" class=\"text wide\">{name}</th><td class=\"graph\">{graph}</td><td>{}</td>\
+             <td class=\"{css}\">{}</td><td>{}</td><td>{}</td></tr>",
             esc(&usd(stored.monthly_usd)),
-            esc(&saving)
+            esc(&saving),
+            esc(&bytes(stored.bytes)),
+            count(stored.objects),
         )
     };
     let rows: String = usage
@@ -409,7 +411,7 @@ fn buckets(usage: &Usage) -> String {
         if others.buckets > 0 { "The dearest ones by name, the others together." } else { "The dearest first." },
         table(
             "Buckets by monthly cost",
-            &["Bucket", "\u{0}Cost", "Objects", "Bytes", "A month", "Could save"],
+            &["Bucket", "\u{0}Cost", "A month", "Moves save", "Bytes", "Objects"],
             &rows,
             &rest
         )

@@ -28,10 +28,10 @@ pub fn render(report: &Report) -> String {
     for age in AgeBand::ALL {
         add(&mut by_age, age.as_str(), &figures(&usage.of_age(age)));
     }
-    let mut by_bucket = table(&["bucket", "objects", "bytes", "a month", "could save"]);
+    let mut by_bucket = table(&["bucket", "objects", "bytes", "a month", "moves save"]);
     for bucket in usage.top_buckets.iter().take(BUCKETS) {
         let [objects, bytes, cost] = figures(&bucket.stored);
-        let saving = usd(bucket.moves.planned.monthly_saving_usd.max(0.0));
+        let saving = usd(bucket.moves.planned.monthly_saving_usd);
         add(&mut by_bucket, &printable(bucket.bucket.as_str()), &[objects, bytes, cost, saving]);
     }
     for shown in [by_class, by_age, by_bucket] {
