@@ -38,7 +38,7 @@ async fn put_rows(world: &World, rows: &[HashMap<String, AttributeValue>]) {
         let puts = rows
             .iter()
             .map(|row| {
-                let put = PutRequest::builder().set_item(Some(row.clone())).build().unwrap();
+                let put = PutRequest::builder().set_item(Some(row.clone())).build().expect("an item");
                 WriteRequest::builder().put_request(put).build()
             })
             .collect();
@@ -59,7 +59,7 @@ fn rows_of_users() -> Vec<HashMap<String, AttributeValue>> {
     for user in 0..25_u64 {
         let bucket = format!("siuu{user:02}-17000000{user:02}");
         for i in 0..(6 + 40 / (user + 1)) {
-            let days = i64::try_from((i * i * 7 + user * 13) % 520).unwrap();
+            let days = i64::try_from((i * i * 7 + user * 13) % 520).expect("a few days");
             let size = match i % 5 {
                 0 => 20_000 + i * 700,
                 1 | 2 => 3 * MIB + i * 40_000,
