@@ -28,11 +28,12 @@
 //! | how the stream's shards are followed | [`tiering::shards`] (the rules), `provision` (the reading) |
 //! | how accesses are counted exactly once | `jobs::ingest`; [`tiering::access_log`] for the formats |
 //! | how the ledger is kept true | `jobs::reconcile`; [`tiering::reconcile`] for the merge-join |
-//! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money |
+//! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
 //! | how an object is moved without losing anything | `s3::copy` |
 //! | how an archived object comes back | `restore`; [`tiering::restore`] for the decisions |
 //! | what outlives a process | [`state`], which lists every item of the state table |
 //! | when something runs | [`scheduler`]; [`tiering::schedule`] for the expressions |
+//! | what is stored and what it costs | [`tiering::usage`] (the sums), [`report`] (the page) |
 //! | which settings there are | `config/default.toml`, [`config`] |
 //! | what the daemon may do in AWS, and no more | [`iam`] |
 //!
@@ -71,6 +72,8 @@ pub mod queue;
 pub mod replicate;
 pub mod resources;
 pub mod restore;
+pub mod policies;
+pub mod report;
 pub mod s3;
 pub mod scheduler;
 pub mod state;

@@ -11,6 +11,7 @@ mod progress_bar;
 mod quarantine;
 mod replicate;
 mod restore;
+mod report;
 mod run;
 mod status;
 
@@ -105,6 +106,10 @@ enum Command {
     /// Users whose bucket cannot be made, log files that cannot be read, restores that failed: nothing of these is forgotten
     /// or tried again before a person says so.
     Quarantine(quarantine::Args),
+    /// Shows what is stored and what it costs, by class, age and bucket, and the moves that would pay
+    /// Reads the ledger and changes nothing. With --out it writes one page that needs no network, or a table for
+    /// spreadsheets.
+    Report(report::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -171,6 +176,8 @@ pub fn main() -> ExitCode {
             Command::Quarantine(args) => quarantine::run(settings, args).await,
             Command::Iam(args) => iam::run(settings, args).await,
             Command::Healthcheck | Command::Completions(_) | Command::Man(_) => unreachable!("handled above"),
+            Command::Report(args) => report::run(settings, args).await,
+            Command::Healthcheck => unreachable!("handled above"),
         }
     });
     // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.

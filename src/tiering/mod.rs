@@ -14,4 +14,5 @@ pub mod s3_event;
 pub mod schedule;
 pub mod shards;
 pub mod storage_class;
+pub mod usage;
 pub mod user_event;

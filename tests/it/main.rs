@@ -23,4 +23,5 @@ mod logs;
 mod proxy;
 mod provision;
 mod streams_model;
+mod report;
 mod world;

@@ -1,0 +1,89 @@
+//! Reads what a report is made of: the ledger, bucket by bucket, and the history of runs.
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+
+use super::history::Run;
+use super::{Report, TOP_BUCKETS};
+use crate::config::Settings;
+use crate::ledger::Ledger;
+use crate::policies::{self, BucketPolicy};
+use crate::prices::PriceList;
+use crate::progress::Progress;
+use crate::state::State;
+use crate::tiering::object::BucketName;
+use crate::tiering::policy::frequency::{Census, Frequency};
+use crate::tiering::policy::guard::{Bench, Evidence};
+use crate::tiering::usage::Tally;
+
+/// Reads the whole ledger, a page at a time, and sums it up. Rows that change meanwhile are counted as they are met.
+///
+/// Fails where a table cannot be read, and on a row that is none: a sum without it would be wrong without a sign of it.
+pub async fn gather(
+    settings: &Settings,
+    ledger: &Ledger,
+    state: &State,
+    now: DateTime<Utc>,
+    progress: &Progress,
+) -> Result<Report> {
+    let list = PriceList::of_region(&settings.aws.region);
+    let guards = policies::guards(&settings.transition, &settings.restore);
+    let evidence = Evidence { last_ok_ingest: state.last_ok("ingest").await?, covered_since: None };
+    let bench = Bench { now, guards: &guards, evidence, prices: &list.prices };
+    let mut tally = Tally::new(bench, TOP_BUCKETS);
+    let buckets = ledger.buckets().await?;
+    progress.phase("reading", Some(buckets.len() as u64));
+    for bucket in &buckets {
+        match BucketPolicy::of(&settings.transition, bucket)? {
+            BucketPolicy::Recency(recency) => {
+                let mut rows = ledger.rows(bucket);
+                while let Some(page) = rows.next_page().await? {
+                    for row in &page {
+                        tally.add(row, recency.decide(row, now));
+                    }
+                    progress.add_records(page.len() as u64);
+                }
+            }
+            BucketPolicy::Frequency(frequency) => {
+                by_frequency(ledger, bucket, &frequency, &mut tally, progress).await?;
+            }
+        }
+        progress.add_done(1);
+    }
+    let usage = tally.finish();
+    Ok(Report {
+        made_at: now,
+        ledger_table: ledger.table().to_owned(),
+        usage,
+        prices_warning: list.warning(now.date_naive()),
+        prices: list.prices,
+        policy: settings.transition.policy.as_str().to_owned(),
+        ingests: Run::all(&state.history("ingest").await?),
+        transitions: Run::all(&state.history("transition").await?),
+    })
+}
+
+/// Two passes: a rank is known only when the whole bucket is.
+async fn by_frequency(
+    ledger: &Ledger,
+    bucket: &BucketName,
+    policy: &Frequency,
+    tally: &mut Tally<'_>,
+    progress: &Progress,
+) -> Result<()> {
+    let mut census = Census::default();
+    let mut rows = ledger.rows(bucket);
+    while let Some(page) = rows.next_page().await? {
+        page.iter().for_each(|row| census.count(row));
+    }
+    let mut cut = census.cut(policy);
+    let mut rows = ledger.rows(bucket);
+    while let Some(page) = rows.next_page().await? {
+        for row in &page {
+            let decision = cut.decide(row);
+            tally.add(row, Some(decision));
+        }
+        progress.add_records(page.len() as u64);
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! A report for a terminal.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::Report;
+use super::human::{bytes, count, months, usd};
+use crate::tiering::policy::objection::SkipReason;
+use crate::tiering::storage_class::StorageClass;
+use crate::tiering::usage::{AgeBand, Sum, add_up};
+
+/// Buckets that are listed on a terminal.
+const BUCKETS: usize = 10;
+
+/// Tables, with a line on the prices below.
+pub fn render(report: &Report) -> String {
+    let usage = &report.usage;
+    if usage.total.objects == 0 {
+        return "the ledger is empty: nothing has been counted or adopted yet\n".to_owned();
+    }
+    let figures = |sum: &Sum| [count(sum.objects), bytes(sum.bytes), usd(sum.monthly_usd)];
+    let mut out = String::new();
+    let mut by_class = table(&["class", "objects", "bytes", "a month"]);
+    for (class, sum) in usage.by_class() {
+        add(&mut by_class, class.map_or("not known yet", StorageClass::as_str), &figures(&sum));
+    }
+    add(&mut by_class, "all", &figures(&usage.total));
+    let mut by_age = table(&["last used", "objects", "bytes", "a month"]);
+    for age in AgeBand::ALL {
+        add(&mut by_age, age.as_str(), &figures(&usage.of_age(age)));
+    }
+    let mut by_bucket = table(&["bucket", "objects", "bytes", "a month", "moves save"]);
+    for bucket in usage.top_buckets.iter().take(BUCKETS) {
+        let [objects, bytes, cost] = figures(&bucket.stored);
+        let saving = usd(bucket.moves.planned.monthly_saving_usd);
+        add(&mut by_bucket, &printable(bucket.bucket.as_str()), &[objects, bytes, cost, saving]);
+    }
+    for shown in [by_class, by_age, by_bucket] {
+        out += &format!("{shown}\n\n");
+    }
+    let more = usage.buckets.saturating_sub(BUCKETS as u64);
+    if more > 0 {
+        out += &format!("and {} more\n\n", buckets(more));
+    }
+    out += &moves(report);
+    let prices = &report.prices;
+    out += &format!("prices: {} of {}, {}\n", prices.region, prices.as_of, printable(&prices.source));
+    if let Some(warning) = &report.prices_warning {
+        out += &format!("mind the prices: {warning}\n");
+    }
+    out
+}
+
+fn moves(report: &Report) -> String {
+    let usage = &report.usage;
+    let paying = usage.paying_moves();
+    if paying.is_empty() {
+        return format!("no move that policy {} wants would lower the bill now\n", report.policy);
+    }
+    let mut table = table(&["move", "objects", "bytes", "saves a month", "costs once", "paid back in"]);
+    let all = add_up(paying.iter().map(|(_, totals)| totals));
+    let named = paying.iter().map(|((from, to), totals)| (format!("{from} to {to}"), *totals));
+    for (name, totals) in named.chain([("all".to_owned(), all)]) {
+        let figures = [
+            count(totals.objects),
+            bytes(totals.bytes),
+            usd(totals.monthly_saving_usd),
+            usd(totals.cost_usd),
+            months(totals.months_to_break_even()),
+        ];
+        add(&mut table, &name, &figures);
+    }
+    format!("{table}\n\n")
+}
+
+/// `1 bucket`, `1,200 buckets`.
+pub(super) fn buckets(number: u64) -> String {
+    format!("{} bucket{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// `1 object`, `1,200 objects`.
+pub(super) fn objects(number: u64) -> String {
+    format!("{} object{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A reason as who does not know its name reads it.
+pub(super) fn of_reason(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::NotReconciled => "their class or size is not known before the next reconcile",
+        SkipReason::NoLastUse => "no use of them is known, nor when they were written",
+        SkipReason::UnmanagedClass => "their class is not managed",
+        SkipReason::ImpossibleMove => "S3 has no such move",
+        SkipReason::UnderMinimumSize => "they are smaller than the least size that is moved",
+        SkipReason::NoRecentIngest => "no ingest has ended well lately, so uses may be unseen",
+        SkipReason::LogsTooShort => "the logs do not reach back far enough to say that nobody uses them",
+        SkipReason::MinimumDuration => "the minimum duration of their class is not served yet",
+        SkipReason::Archived => "they would have to be restored first, which is not enabled",
+        SkipReason::NoSaving => "moving them would save nothing",
+        SkipReason::PaybackTooLong => "moving them would pay back too late",
+        other => other.as_str(),
+    }
+}
+
+fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn add(table: &mut Table, name: &str, figures: &[String]) {
+    table.add_row([name].into_iter().chain(figures.iter().map(String::as_str)));
+}
+
+/// Text without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{empty, hostile, sample};
+
+    #[test]
+    fn the_tables_hold_classes_ages_buckets_and_moves() {
+        let text = render(&sample());
+        for expected in
+            ["STANDARD_IA", "91 to 180 days", "STANDARD to GLACIER", "saves a month", "prices: us-east-1 of 2026-08-01"]
+        {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(render(&empty()).contains("the ledger is empty"));
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_but_letters() {
+        assert!(!render(&hostile()).chars().any(|c| c.is_control() && c != '\n'));
+    }
+
+    #[test]
+    fn every_reason_reads_as_a_sentence() {
+        for reason in SkipReason::ALL {
+            assert!(reason == SkipReason::CapReached || of_reason(reason).contains(' '), "{reason}");
+        }
+    }
+}
