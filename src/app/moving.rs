@@ -1,19 +1,20 @@
 //! Reconcile and transition, made of what they may touch.
 
 use anyhow::Result;
-use chrono::{NaiveTime, TimeDelta};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::config::{self, RestoreTier, Settings, VersionedBuckets};
+use crate::clock;
+use crate::config::{self, RestoreTier, VersionedBuckets};
 use crate::jobs::reconcile::{Reconcile, UserBuckets};
-use crate::jobs::transition::{BucketPolicies, Executor, Limiter, Planner, RestoreWish, Transition, Versions};
+use crate::jobs::transition::{Executor, Limiter, Planner, RestoreWish, Transition, Versions};
 use crate::jobs::{Body, Job, RunOptions};
+use crate::policies::{self, BucketPolicies};
+use crate::prices::PriceList;
 use crate::s3::object::SdkTier;
-use crate::tiering::cost::RestoreSpeed;
+use crate::tiering::cost::Prices;
 use crate::tiering::plan::CapLimits;
-use crate::tiering::policy::guard::{Archived, Copies, Evidence, Guards, Rule};
-use crate::{clock, prices};
+use crate::tiering::policy::guard::Evidence;
 
 impl App {
     pub(super) async fn reconcile(&self, options: &RunOptions, stop: &CancellationToken) -> Result<Body> {
@@ -38,9 +39,9 @@ impl App {
         let planner = Planner {
             ledger: self.ledger.clone(),
             policies: BucketPolicies::from_settings(settings)?,
-            guards: guards(&self.settings),
+            guards: policies::guards(settings, &self.settings.restore),
             evidence: self.evidence().await?,
-            prices: prices::of_region(&self.settings.aws.region)?,
+            prices: self.prices(),
             caps: CapLimits {
                 max_objects: settings.max_objects,
                 max_bytes: settings.max_bytes,
@@ -52,7 +53,7 @@ impl App {
             &self.s3.for_bulk(),
             self.ledger.clone(),
             Limiter::new(settings.max_requests_per_second),
-            copies(settings),
+            policies::copies(settings),
             match settings.versioned_buckets {
                 VersionedBuckets::Skip => Versions::Skip,
                 VersionedBuckets::Copy => Versions::Copy,
@@ -66,39 +67,22 @@ impl App {
         Ok(Body::Transition(transition.run_once(options.mode, &options.progress, stop).await?))
     }
 
+    /// The region's prices; a line in the log where they are another region's, or old.
+    fn prices(&self) -> Prices {
+        let list = PriceList::of_region(&self.settings.aws.region);
+        if let Some(warning) = list.warning(clock::now().date_naive()) {
+            tracing::warn!(event = "prices.doubtful", "{warning}");
+        }
+        list.prices
+    }
+
     /// What is known of how well uses are seen. This is the one place where a plan's evidence comes from.
     async fn evidence(&self) -> Result<Evidence> {
         Ok(Evidence {
             last_ok_ingest: self.state.last_ok(Job::Ingest.as_str()).await?,
-            covered_since: self.state.log_coverage().await?.map(|day| day.and_time(NaiveTime::MIN).and_utc()),
+            covered_since: self.state.log_coverage_since().await?,
         })
     }
-}
-
-fn guards(settings: &Settings) -> Guards {
-    let transition = &settings.transition;
-    let rule = |enforced| if enforced { Rule::Enforced } else { Rule::Waived };
-    Guards {
-        min_object_bytes: transition.min_object_size,
-        minimum_duration: rule(transition.respect_minimum_duration),
-        saving: rule(transition.require_saving),
-        max_payback_months: transition.max_payback_months,
-        archived: if transition.promote_archived { Archived::Restore } else { Archived::Leave },
-        require_recent_ingest: Some(transition.require_recent_ingest)
-            .filter(|within| !within.is_zero())
-            .map(|within| TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX)),
-        copies: copies(transition),
-        restore: match settings.restore.tier {
-            RestoreTier::Standard => RestoreSpeed::Standard,
-            RestoreTier::Bulk => RestoreSpeed::Bulk,
-            RestoreTier::Expedited => RestoreSpeed::Expedited,
-        },
-        restore_days: settings.restore.days,
-    }
-}
-
-fn copies(settings: &config::Transition) -> Copies {
-    Copies { multipart_threshold_bytes: settings.multipart_threshold, part_bytes: settings.multipart_part_size }
 }
 
 fn restore_wish(settings: &config::Restore) -> RestoreWish {

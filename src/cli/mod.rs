@@ -10,8 +10,8 @@ mod job;
 mod progress_bar;
 mod quarantine;
 mod replicate;
-mod restore;
 mod report;
+mod restore;
 mod run;
 mod status;
 
@@ -177,7 +177,6 @@ pub fn main() -> ExitCode {
             Command::Iam(args) => iam::run(settings, args).await,
             Command::Healthcheck | Command::Completions(_) | Command::Man(_) => unreachable!("handled above"),
             Command::Report(args) => report::run(settings, args).await,
-            Command::Healthcheck => unreachable!("handled above"),
         }
     });
     // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.

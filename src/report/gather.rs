@@ -1,16 +1,17 @@
 //! Reads what a report is made of: the ledger, bucket by bucket, and the history of runs.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 
 use super::history::Run;
 use super::{Report, TOP_BUCKETS};
 use crate::config::Settings;
-use crate::ledger::Ledger;
-use crate::policies::{self, BucketPolicy};
+use crate::ledger::{Ledger, UnreadableRow};
+use crate::policies::{self, BucketPolicies, BucketPolicy};
 use crate::prices::PriceList;
 use crate::progress::Progress;
 use crate::state::State;
+use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::BucketName;
 use crate::tiering::policy::frequency::{Census, Frequency};
 use crate::tiering::policy::guard::{Bench, Evidence};
@@ -28,24 +29,26 @@ pub async fn gather(
 ) -> Result<Report> {
     let list = PriceList::of_region(&settings.aws.region);
     let guards = policies::guards(&settings.transition, &settings.restore);
-    let evidence = Evidence { last_ok_ingest: state.last_ok("ingest").await?, covered_since: None };
+    let evidence =
+        Evidence { last_ok_ingest: state.last_ok("ingest").await?, covered_since: state.log_coverage_since().await? };
     let bench = Bench { now, guards: &guards, evidence, prices: &list.prices };
     let mut tally = Tally::new(bench, TOP_BUCKETS);
+    let policies = BucketPolicies::from_settings(&settings.transition)?;
     let buckets = ledger.buckets().await?;
     progress.phase("reading", Some(buckets.len() as u64));
     for bucket in &buckets {
-        match BucketPolicy::of(&settings.transition, bucket)? {
+        match policies.of_bucket(bucket) {
             BucketPolicy::Recency(recency) => {
                 let mut rows = ledger.rows(bucket);
                 while let Some(page) = rows.next_page().await? {
-                    for row in &page {
+                    for row in &readable(page)? {
                         tally.add(row, recency.decide(row, now));
+                        progress.add_records(1);
                     }
-                    progress.add_records(page.len() as u64);
                 }
             }
             BucketPolicy::Frequency(frequency) => {
-                by_frequency(ledger, bucket, &frequency, &mut tally, progress).await?;
+                by_frequency(ledger, bucket, frequency, &mut tally, progress).await?;
             }
         }
         progress.add_done(1);
@@ -74,16 +77,22 @@ async fn by_frequency(
     let mut census = Census::default();
     let mut rows = ledger.rows(bucket);
     while let Some(page) = rows.next_page().await? {
-        page.iter().for_each(|row| census.count(row));
+        readable(page)?.iter().for_each(|row| census.count(row));
     }
     let mut cut = census.cut(policy);
     let mut rows = ledger.rows(bucket);
     while let Some(page) = rows.next_page().await? {
-        for row in &page {
+        for row in &readable(page)? {
             let decision = cut.decide(row);
             tally.add(row, Some(decision));
+            progress.add_records(1);
         }
-        progress.add_records(page.len() as u64);
     }
     Ok(())
+}
+
+fn readable(page: Vec<Result<LedgerRow, UnreadableRow>>) -> Result<Vec<LedgerRow>> {
+    page.into_iter()
+        .map(|row| row.map_err(|bad| anyhow!("the ledger's row of {} cannot be read: {}", bad.id, bad.problem)))
+        .collect()
 }

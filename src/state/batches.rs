@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use super::item::{Item, n, s, t};
 use super::{State, Written, key};
@@ -295,7 +295,6 @@ impl State {
         let update = self
             .update(PK, &sk)
             .update_expression(
-                "SET #bucket = :bucket, prefix = :prefix, first_day = :first, last_day = :last, #floor = :floor",
                 "SET #bucket = :bucket, #prefix = :prefix, first_day = :first, last_day = :last, #floor = :floor",
             )
             // Days as text sort as they come. A floor that went back would have files listed whose manifest is gone.
@@ -305,7 +304,6 @@ impl State {
             .expression_attribute_names("#bucket", "bucket")
             .expression_attribute_names("#prefix", "prefix")
             .expression_attribute_names("#floor", "floor")
-            .expression_attribute_names("#bucket", "bucket")
             .expression_attribute_values(":bucket", s(place.bucket.as_str()))
             .expression_attribute_values(":prefix", s(&place.prefix))
             .expression_attribute_values(":first", s(cursor.first_day.to_string()))
@@ -324,11 +322,13 @@ impl State {
         self.put(PK, SWEEP, Item::new().with_time("at", now)).await
     }
 
-    /// The first day from which on the logs of all sources are counted: evidence of who was *not* used is no older. None
-    /// before the first whole ingest.
-    pub async fn log_coverage(&self) -> anyhow::Result<Option<NaiveDate>> {
+    /// Since when the logs of all sources are counted: evidence of who was *not* used is no older. None before the first
+    /// whole ingest.
+    pub async fn log_coverage_since(&self) -> anyhow::Result<Option<DateTime<Utc>>> {
         let Some(item) = self.get(PK, COVERAGE).await? else { return Ok(None) };
-        item.opt_str("from").map(day).transpose().context("reading from which day on the logs are counted")
+        let from =
+            item.opt_str("from").map(day).transpose().context("reading from which day on the logs are counted")?;
+        Ok(from.map(|day| day.and_time(NaiveTime::MIN).and_utc()))
     }
 
     /// The earliest day of each source, by its name, as the last whole ingest noted it.

@@ -12,7 +12,6 @@
 mod executor;
 mod limiter;
 mod planner;
-mod policies;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +28,6 @@ use crate::tiering::policy::objection::SkipReason;
 pub use executor::{Execution, Executor, RestoreWish, Versions};
 pub use limiter::Limiter;
 pub use planner::{Planned, Planner};
-pub use policies::BucketPolicies;
 
 /// Planned moves that wait for the executor: enough to keep it busy, few enough to be forgotten when it stops.
 const MOVES_AHEAD: usize = 1000;

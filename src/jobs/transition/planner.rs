@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::add_problem;
-use super::policies::{BucketPolicies, BucketPolicy};
 use crate::jobs::ahead;
 use crate::ledger::{Ledger, UnreadableRow};
+use crate::policies::{BucketPolicies, BucketPolicy};
 use crate::progress::Progress;
 use crate::tiering::cost::Prices;
 use crate::tiering::ledger_row::LedgerRow;

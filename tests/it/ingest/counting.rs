@@ -106,7 +106,7 @@ async fn every_access_counts_once_and_a_second_run_counts_nothing() {
     // The files of January lie further back than is listed again.
     check_figures(&report, &[("files", 0), ("files_skipped", 3), ("accesses", 0), ("objects", 0), ("batches", 0)]);
     assert_eq!(counted(&world).await, want);
-    assert_eq!(world.app.state.log_coverage().await.unwrap(), Some("2026-01-01".parse().unwrap()));
+    assert_eq!(world.app.state.log_coverage_since().await.unwrap(), Some("2026-01-01T00:00:00Z".parse().unwrap()));
 }
 
 #[tokio::test]

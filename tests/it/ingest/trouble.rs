@@ -93,7 +93,7 @@ async fn a_source_that_cannot_be_listed_keeps_the_others_from_nothing() {
     assert_eq!((code, report["outcome"].as_str()), (1, Some("partial")), "{report:#}");
     assert!(report["problems"][0].as_str().unwrap().contains("nobody-has-this-bucket"), "{report:#}");
     check_figures(&report, &[("files", 1), ("accesses", 1)]);
-    assert_eq!(world.app.state.log_coverage().await.unwrap(), None);
+    assert_eq!(world.app.state.log_coverage_since().await.unwrap(), None);
 
     // Where no source can be listed at all, nothing is evidence of anything.
     world.reconfigure(&source("nobody-has-this-bucket", "")).await;
