@@ -23,9 +23,10 @@ async fn a_late_file_is_counted_within_the_lookback_and_by_the_sweep_of_a_month(
     assert_eq!(counted(&world).await, want);
 
     let twenty_days = Event::put(3, "2026-02-10T12:00:00Z", "siuu1", "k3");
-    put_log(&world, &logs, &simple_key("2026-02-10T12:00:00Z", "f"), logs::file(&[twenty_days.clone()])).await;
+    put_log(&world, &logs, &simple_key("2026-02-10T12:00:00Z", "f"), logs::file(std::slice::from_ref(&twenty_days)))
+        .await;
     let within = Event::put(4, "2026-02-28T12:00:00Z", "siuu1", "k4");
-    put_log(&world, &logs, &simple_key("2026-02-28T12:00:00Z", "f"), logs::file(&[within.clone()])).await;
+    put_log(&world, &logs, &simple_key("2026-02-28T12:00:00Z", "f"), logs::file(std::slice::from_ref(&within))).await;
     scheduled_run(&world).await;
     let mut want = want;
     logs::count(&mut want, &[within]);
