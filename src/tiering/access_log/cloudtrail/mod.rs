@@ -359,8 +359,9 @@ fn value_end(scanner: &mut Scanner, bytes: &[u8], start: usize) -> Option<usize>
         }
         b',' | b':' | b']' | b'}' => None,
         _ => {
+            // Of white space only what is so in JSON: what `skip_space` leaves must be gone over here.
             let ends =
-                |byte: &u8| matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"') || byte.is_ascii_whitespace();
+                |byte: &u8| matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b'"' | b' ' | b'\t' | b'\n' | b'\r');
             Some(bytes[start..].iter().position(ends).map_or(bytes.len(), |n| start + n))
         }
     }

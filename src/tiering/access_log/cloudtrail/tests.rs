@@ -102,6 +102,9 @@ fn one_bad_record_does_not_cost_the_others() {
     check(format!("{a}\nnot a record\n{b}"), &["a", "b"], 3, 1);
     check(format!("{a}\n{half}\n{b}"), &["a", "b"], 3, 1);
     check(format!("{a}\n{{\"eventName\":\"PutObject\n{b}"), &["a", "b"], 3, 1);
+    // White space, but not in JSON.
+    check(among("\u{c}"), &["a", "b"], 3, 1);
+    check(among("\u{c}\u{b}\u{a0}7"), &["a", "b"], 3, 1);
     check(among(&a.replace("2024-03-31T23:59:59Z", "yesterday")), &["a", "b"], 3, 1);
     check(among(&a.replace("eventTime", "x")), &["a", "b"], 3, 1);
     check(among(&put(r"\ud800")), &["a", "b"], 3, 1);
