@@ -2,9 +2,11 @@
 //!
 //! | `pk` | `sk` | what | module |
 //! |---|---|---|---|
-//! | `lease` | name of a part or job | who works, and the fencing counter | [`lease`] |
+//! | `lease` | name of a part, job or schedule | who works, and the fencing counter | [`lease`] |
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
+//!
+//! `overview` only counts, for `status`.
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
