@@ -44,7 +44,7 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     }
     println!();
     let app = foreground(settings).await?;
-    let findings = Resources::new(app.clients.clone()).inspect_all(&needed(&app.settings)).await;
+    let findings = Resources::new(app.clients.clone()).verify_all(&needed(&app.settings)).await;
     for finding in &findings {
         println!("{finding}");
     }

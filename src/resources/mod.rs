@@ -9,6 +9,7 @@
 //! setting that is made after the thing itself may be made twice.
 
 mod buckets;
+mod permissions;
 mod queue_policy;
 mod queues;
 mod tables;
@@ -256,9 +257,24 @@ impl Resources {
         found(resource, looked)
     }
 
-    /// Looks at all of them, side by side; the findings come in the same order.
-    pub async fn inspect_all(&self, resources: &[Resource]) -> Vec<Finding> {
-        futures::stream::iter(resources).map(|one| self.inspect(one)).buffered(CONCURRENCY).collect().await
+    /// Looks at all of them, side by side, and tries what the credentials may do with those that are in order. The findings
+    /// come in the same order.
+    pub async fn verify_all(&self, resources: &[Resource]) -> Vec<Finding> {
+        futures::stream::iter(resources).map(|one| self.verify(one)).buffered(CONCURRENCY).collect().await
+    }
+
+    async fn verify(&self, resource: &Resource) -> Finding {
+        let finding = self.inspect(resource).await;
+        if !matches!(finding.standing, Standing::Ok(_)) {
+            return finding;
+        }
+        let denied = permissions::denied(self, resource).await;
+        if denied.is_empty() {
+            return finding;
+        }
+        let how = format!("these credentials may not {}", denied.join(", "));
+        let mend = "allow it in the policy of the role that the daemon runs under".to_owned();
+        Finding { standing: Standing::Differs(vec![how]), mend, ..finding }
     }
 
     /// Makes a resource that is missing and waits until it can be used. Gives what could not be had besides, if anything.

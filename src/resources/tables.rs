@@ -105,7 +105,7 @@ pub(super) async fn make(client: &Client, table: &Table) -> AwsResult<Option<Str
 }
 
 /// Hash key first.
-fn keys(role: &TableRole) -> Vec<&str> {
+pub(super) fn keys(role: &TableRole) -> Vec<&str> {
     match role {
         TableRole::Users { key } => vec![key],
         TableRole::Ledger => vec!["bucket_name", "object_key"],
@@ -129,6 +129,11 @@ fn keys_of(description: &TableDescription) -> Vec<String> {
             format!("{name} ({kind})")
         })
         .collect()
+}
+
+/// The stream that a table has now.
+pub(super) async fn stream_arn(client: &Client, table: &str) -> AwsResult<Option<String>> {
+    Ok(describe(client, table).await?.latest_stream_arn)
 }
 
 async fn describe(client: &Client, table: &str) -> AwsResult<TableDescription> {

@@ -2,7 +2,7 @@
 //!
 //! | `pk` | `sk` | what | module |
 //! |---|---|---|---|
-//! | `lease` | name of a part or job | who works, and the fencing counter | [`lease`] |
+//! | `lease` | name of a part, job or schedule | who works, and the fencing counter | [`lease`] |
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
 //! | `ingest` | `sequence`, `batch#N`, `cursor#DIR`, `coverage`, `sweep` | what of the logs is counted | [`batches`] |
@@ -12,6 +12,8 @@
 //! | `reservation` | user | the name that a user's bucket is about to have | [`reservations`] |
 //! | `orphan` | bucket | buckets made for users who were gone by then | [`reservations`] |
 //! | `restore` | `BUCKET/KEY` | a restore in flight: when S3 was asked, how, and for which ETag | [`restores`] |
+//!
+//! `overview` only counts, for `status`.
 //!
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.

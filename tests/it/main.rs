@@ -3,7 +3,7 @@
 //! [`harness`] brings the emulator up, once for all tests of a run; each test has tables, queues and buckets of its own
 //! names ([`world::World`]), so that all run side by side. A file a part.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod cli;
 mod daemon;
