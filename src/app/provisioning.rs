@@ -95,9 +95,10 @@ impl App {
     ) -> Result<()> {
         let server = self.user_server().await?;
         options.progress.phase("users", None);
-        // What a stop leaves undone is for the next sweep.
-        let _: Swept = server.sweep(Scope::Everything, options.mode, stop, report).await?;
-        Ok(())
+        match server.sweep(Scope::Everything, options.mode, stop, report).await? {
+            // What a stop leaves undone is for the next sweep.
+            Swept::Whole | Swept::InPart => Ok(()),
+        }
     }
 
     /// The ARN of a queue that the configuration gives by name or URL.
