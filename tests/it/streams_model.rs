@@ -171,7 +171,7 @@ async fn play(sdk: Sdk, seed: u64) -> Vec<String> {
     for step in 0..8 + dice.below(14) {
         match dice.below(14) {
             0..=4 => {
-                for _ in 0..=dice.below(3) {
+                for _ in 0..=dice.below(2) {
                     let kind = if dice.one_in(12) { "poison" } else { "user" };
                     lock().insert(&format!("{kind}-{next_user}"));
                     next_user += 1;
