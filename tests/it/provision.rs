@@ -502,6 +502,8 @@ async fn in_us_east_1_where_making_a_bucket_twice_is_no_error_a_foreign_one_is_s
     let queue = world.app.clients.sqs.clone();
     let mut settings = world.settings().clone();
     settings.aws.region = "us-east-1".to_owned();
+    // The queue is in the other region too.
+    settings.restore.enabled = false;
     let loader = tierd::aws::Clients::loader().test_credentials().empty_test_environment();
     world.app = App::with_loader(settings, loader).await.expect("clients");
     world.app.clients.dynamodb = tables.clone();
