@@ -1,51 +1,89 @@
-//! From the settings to what judges a row: the policy of a bucket, and the guards. The core knows no settings, and the
-//! settings know no rule; this is where the two meet, for every command alike.
+//! From the settings to what judges a row: which bucket goes by which policy, and the guards. The core knows no settings,
+//! and the settings know no rule; this is where the two meet, for every command alike.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use chrono::TimeDelta;
 
-use crate::config::{self, Restore, RestoreTier, Transition};
+use crate::config::{self, RestoreTier, Settings};
 use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::object::BucketName;
+use crate::tiering::policy::PolicyName;
 use crate::tiering::policy::frequency::Frequency;
 use crate::tiering::policy::guard::{Archived, Copies, Guards, Rule};
 use crate::tiering::policy::recency::{Recency, RecencyStep};
 
-/// The policy by which a bucket's objects go, with its settings.
+/// A policy with its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BucketPolicy {
     Recency(Recency),
     Frequency(Frequency),
 }
 
-impl BucketPolicy {
-    /// The policy of `bucket`: the settings, with what the override with the longest prefix says otherwise.
-    ///
-    /// Fails on a policy that is not built in, and on settings that [`crate::config`] would have refused.
-    pub fn of(transition: &Transition, bucket: &BucketName) -> Result<Self> {
-        let other = transition
+/// The policy of every bucket: the default one, and those of prefixes.
+#[derive(Debug, Clone)]
+pub struct BucketPolicies {
+    default: BucketPolicy,
+    overrides: Vec<(String, BucketPolicy)>,
+}
+
+impl BucketPolicies {
+    /// What an override leaves out is as in `[transition]`.
+    pub fn from_settings(settings: &config::Transition) -> Result<Self> {
+        let overrides = settings
             .bucket
             .iter()
-            .filter(|other| bucket.as_str().starts_with(other.prefix.as_str()))
-            .max_by_key(|other| other.prefix.len());
-        let name = other.and_then(|other| other.policy).unwrap_or(transition.policy);
-        Ok(match name {
-            config::PolicyName::Recency => {
-                let steps = other.and_then(|other| other.recency.as_ref()).unwrap_or(&transition.recency);
-                let step = |step: &config::RecencyStep| RecencyStep { up_to_days: step.up_to_days, class: step.class };
-                Self::Recency(Recency::new(steps.iter().map(step).collect())?)
-            }
-            config::PolicyName::Frequency => {
-                let share = other.and_then(|other| other.frequency.as_ref()).unwrap_or(&transition.frequency);
-                Self::Frequency(Frequency::new(share.top_fraction, share.top_class, share.rest_class)?)
-            }
-            config::PolicyName::Adaptive => bail!("the policy \"adaptive\" of bucket {bucket} is not built in"),
-        })
+            .map(|one| {
+                let policy = policy(
+                    one.policy.unwrap_or(settings.policy),
+                    one.recency.as_deref().unwrap_or(&settings.recency),
+                    one.frequency.as_ref().unwrap_or(&settings.frequency),
+                );
+                Ok((one.prefix.clone(), policy.with_context(|| format!("transition.bucket {:?}", one.prefix))?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let default = policy(settings.policy, &settings.recency, &settings.frequency).context("transition")?;
+        Ok(Self { default, overrides })
+    }
+
+    /// The policy of a bucket: the override with the longest prefix, else the default.
+    pub fn of_bucket(&self, bucket: &BucketName) -> &BucketPolicy {
+        self.overrides
+            .iter()
+            .filter(|(prefix, _)| bucket.as_str().starts_with(prefix.as_str()))
+            .max_by_key(|(prefix, _)| prefix.len())
+            .map_or(&self.default, |(_, policy)| policy)
+    }
+
+    /// The name of the policy that holds where no override does.
+    pub fn default_name(&self) -> PolicyName {
+        match self.default {
+            BucketPolicy::Recency(_) => PolicyName::Recency,
+            BucketPolicy::Frequency(_) => PolicyName::Frequency,
+        }
     }
 }
 
+fn policy(
+    name: config::PolicyName,
+    recency: &[config::RecencyStep],
+    frequency: &config::Frequency,
+) -> Result<BucketPolicy> {
+    Ok(match name {
+        config::PolicyName::Recency => {
+            let steps = recency.iter().map(|step| RecencyStep { up_to_days: step.up_to_days, class: step.class });
+            BucketPolicy::Recency(Recency::new(steps.collect())?)
+        }
+        config::PolicyName::Frequency => {
+            let config::Frequency { top_fraction, top_class, rest_class } = *frequency;
+            BucketPolicy::Frequency(Frequency::new(top_fraction, top_class, rest_class)?)
+        }
+        config::PolicyName::Adaptive => bail!("policy \"adaptive\" comes later; write recency or frequency"),
+    })
+}
+
 /// The guards as the settings put them up.
-pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
+pub fn guards(settings: &Settings) -> Guards {
+    let Settings { transition, restore, .. } = settings;
     let rule = |enforced| if enforced { Rule::Enforced } else { Rule::Waived };
     // A time too long for a TimeDelta asks for as good as nothing.
     let recent = TimeDelta::from_std(transition.require_recent_ingest).unwrap_or(TimeDelta::MAX);
@@ -72,7 +110,6 @@ pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
     use crate::tiering::storage_class::StorageClass;
 
     fn transition(extra: &str) -> Settings {
@@ -80,7 +117,10 @@ mod tests {
     }
 
     fn of(settings: &Settings, bucket: &str) -> BucketPolicy {
-        BucketPolicy::of(&settings.transition, &BucketName::new(bucket).unwrap()).unwrap()
+        BucketPolicies::from_settings(&settings.transition)
+            .unwrap()
+            .of_bucket(&BucketName::new(bucket).unwrap())
+            .clone()
     }
 
     #[test]
@@ -109,7 +149,7 @@ mod tests {
     #[test]
     fn guards_are_up_unless_the_settings_take_them_down() {
         let by_default = transition("");
-        let default = guards(&by_default.transition, &by_default.restore);
+        let default = guards(&by_default);
         assert_eq!(default.min_object_bytes, 128 * 1024);
         assert_eq!((default.minimum_duration, default.saving), (Rule::Enforced, Rule::Enforced));
         assert_eq!(default.archived, Archived::Leave);
@@ -124,7 +164,7 @@ mod tests {
             require_recent_ingest = "0d"
             "#,
         );
-        let down = guards(&settings.transition, &settings.restore);
+        let down = guards(&settings);
         assert_eq!((down.saving, down.archived), (Rule::Waived, Archived::Restore));
         assert_eq!((down.require_recent_ingest, down.restore), (None, RestoreSpeed::Bulk));
     }

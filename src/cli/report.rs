@@ -48,9 +48,6 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let report = report::gather(&app.settings, &app.ledger, &app.state, clock::now_secs(), &progress).await;
     bar.finish();
     let report = report?;
-    if let Some(warning) = &report.prices_warning {
-        tracing::warn!(event = "report.prices", region = app.settings.aws.region, "{warning}");
-    }
     match args.out {
         None => print!("{}", text::render(&report)),
         Some(Out { file, form }) => {

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Report;
 use super::history::Run;
-use crate::prices::PriceList;
+use crate::prices;
 use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
@@ -20,7 +20,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn report(rows: &[LedgerRow], ingests: Vec<Run>) -> Report {
-    let list = PriceList::of_region("us-east-1");
+    let prices = prices::of_region("us-east-1").unwrap();
     let guards = Guards {
         min_object_bytes: 128 * 1024,
         minimum_duration: Rule::Enforced,
@@ -32,7 +32,7 @@ fn report(rows: &[LedgerRow], ingests: Vec<Run>) -> Report {
         restore: RestoreSpeed::Standard,
         restore_days: 1,
     };
-    let bench = Bench { now: now(), guards: &guards, evidence: Evidence::default(), prices: &list.prices };
+    let bench = Bench { now: now(), guards: &guards, evidence: Evidence::default(), prices: &prices };
     let mut tally = Tally::new(bench, 5);
     for row in rows {
         tally.add(row, Recency::default().decide(row, now()));
@@ -42,7 +42,7 @@ fn report(rows: &[LedgerRow], ingests: Vec<Run>) -> Report {
         ledger_table: "file_access".to_owned(),
         usage: tally.finish(),
         prices_warning: None,
-        prices: list.prices,
+        prices,
         policy: "recency".to_owned(),
         transitions: ingests.clone(),
         ingests,
