@@ -1,9 +1,11 @@
 //! The emulator: started by `deploy/local/emulator` on a free loopback port, shared by all tests of this process, and gone
 //! with it. If it cannot be had, every test that needs it fails and says why.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 /// The emulator of this test run.
@@ -49,12 +51,21 @@ pub fn environment(endpoint: &str) -> Vec<(String, String)> {
 }
 
 fn start() -> Result<Emulator, String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/local/emulator");
+    // What the emulator says of its own troubles (a traceback for each 500) would drown what the tests say.
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "emulator-{}-{}.log",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ));
+    let log_file = File::create(&log).map_err(|e| format!("{} cannot be made: {e}", log.display()))?;
+    let last_words = || std::fs::read_to_string(&log).unwrap_or_default();
     let mut child = Command::new(&script)
         .arg("serve")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(log_file)
         .spawn()
         .map_err(|e| format!("{} does not start: {e}", script.display()))?;
     let stdin = child.stdin.take().ok_or("no pipe to the emulator")?;
@@ -62,7 +73,7 @@ fn start() -> Result<Emulator, String> {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).map_err(|e| format!("the emulator says nothing: {e}"))?;
     let said: serde_json::Value = serde_json::from_str(&line)
-        .map_err(|_| format!("{} ended before the emulator was up; its last words stand above", script.display()))?;
+        .map_err(|_| format!("{} ended before the emulator was up:\n{}", script.display(), last_words()))?;
     let endpoint = said["endpoint"].as_str().ok_or_else(|| format!("no endpoint in {line:?}"))?.to_owned();
     Ok(Emulator { endpoint, _stdin: stdin, _child: Mutex::new(child) })
 }
