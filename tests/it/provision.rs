@@ -520,3 +520,21 @@ async fn in_us_east_1_where_making_a_bucket_twice_is_no_error_a_foreign_one_is_s
     assert_eq!(world.bucket_uri("v").await, Some(name(&world, "v", 1_700_000_000, 0).to_uri()));
     assert_eq!(tag(&world, taken.as_str()).await.as_deref(), Some("joe"));
 }
+
+#[tokio::test]
+async fn the_daemon_provisions_and_gives_its_lease_back_when_it_is_told_to_stop() {
+    let world = world("pvrun").await;
+    let daemon = world.tierd(&["run"]).spawn().expect("tierd runs");
+    world.put_user("u").await;
+    eventually(Duration::from_secs(60), "a bucket", async || world.bucket_uri("u").await).await;
+    let pid = i32::try_from(daemon.id().expect("it runs")).expect("a process id");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).expect("told");
+    let output = daemon.wait_with_output().await.expect("an end");
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    for said in ["user.provisioned", "\"ProvisionLatency\"", "\"UsersProvisioned\""] {
+        assert!(log.contains(said), "no {said} in {log}");
+    }
+    let leases = world.app.state.leases().await.expect("leases");
+    assert!(leases.iter().any(|lease| lease.name == "provision" && lease.holder.is_none()), "{leases:?}");
+}
