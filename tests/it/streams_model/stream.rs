@@ -26,7 +26,12 @@ pub struct Shard {
     open_lag: u8,
     /// Listings that do not show it yet.
     hidden_lag: u8,
+    /// The call from which on listings show it.
+    shown_since: Option<u64>,
 }
+
+/// No listing of several pages takes this many calls, all readers' together.
+const LONGEST_LISTING: u64 = 100;
 
 pub struct Stream {
     pub label: u32,
@@ -34,6 +39,8 @@ pub struct Stream {
     /// Iterators of former epochs have expired.
     pub epoch: u32,
     pub filter: Filter,
+    /// Pages of listings so far.
+    calls: u64,
 }
 
 /// Whether the server knows `CHILD_SHARDS`.
@@ -49,7 +56,7 @@ pub struct Fault(pub &'static str);
 impl Stream {
     pub fn new(label: u32, dice: &mut Dice) -> Self {
         let filter = if dice.one_in(2) { Filter::Known } else { Filter::Ignored };
-        let mut stream = Self { label, shards: Vec::new(), epoch: 0, filter };
+        let mut stream = Self { label, shards: Vec::new(), epoch: 0, filter, calls: 0 };
         stream.add(None, (0, 128), 0);
         stream.add(None, (128, 256), 0);
         stream
@@ -69,6 +76,7 @@ impl Stream {
             trimmed: 0,
             open_lag: 0,
             hidden_lag,
+            shown_since: None,
         });
     }
 
@@ -114,8 +122,14 @@ impl Stream {
             let children: Vec<_> = (0..self.shards.len()).filter(of_parent).map(|i| self.show(i)).collect();
             return Ok(json!({ "StreamDescription": { "StreamArn": self.arn(), "Shards": children } }));
         }
+        self.calls += 1;
+        for index in 0..self.shards.len() {
+            if self.is_listed(index) {
+                self.shards[index].shown_since.get_or_insert(self.calls);
+            }
+        }
         let after = request["ExclusiveStartShardId"].as_str().unwrap_or_default().to_owned();
-        let listed = |i: &usize| self.is_listed(*i) && self.shard_id(*i) > after;
+        let listed = |i: &usize| self.shard_id(*i) > after && self.is_listed_after(*i, &after);
         let mut rest: Vec<usize> = (0..self.shards.len()).filter(listed).collect();
         let page = if dice.one_in(3) { 1 + dice.below(3) } else { 100 };
         let last = (rest.len() > page).then(|| self.shard_id(rest[page - 1]));
@@ -135,6 +149,21 @@ impl Stream {
         let shard = &self.shards[index];
         let after_parent = shard.parent.is_none_or(|parent| self.shards[parent].gone || self.is_listed(parent));
         !shard.gone && shard.hidden_lag == 0 && after_parent
+    }
+
+    /// The same for a page that begins after `after`: it shows no child whose parent may have been left out of an earlier page
+    /// of the same listing, because it was not shown yet.
+    fn is_listed_after(&self, index: usize, after: &str) -> bool {
+        let parent_was_shown = |parent: usize| {
+            let settled = |since: u64| since + LONGEST_LISTING < self.calls;
+            self.shards[parent].gone
+                || self.is_listed_after(parent, after)
+                    && (after.is_empty()
+                        || self.shard_id(parent).as_str() > after
+                        || parent < 2
+                        || self.shards[parent].shown_since.is_some_and(settled))
+        };
+        self.is_listed(index) && self.shards[index].parent.is_none_or(parent_was_shown)
     }
 
     fn show(&self, index: usize) -> Value {
