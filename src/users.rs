@@ -3,7 +3,7 @@
 //! The table belongs to somebody else. tierd reads keys and URIs, never the rest of a row, and writes one attribute, under a
 //! condition that neither brings back a deleted row nor changes a URI that stands there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
@@ -148,6 +148,26 @@ impl Users {
             }),
             e => Err(e),
         }
+    }
+
+    /// Every bucket that a user has. A URI that names no bucket is reported and passed over.
+    pub async fn buckets(&self) -> AwsResult<BTreeSet<BucketName>> {
+        let mut buckets = BTreeSet::new();
+        let mut pages = self.rows();
+        while let Some(page) = pages.next_page().await? {
+            for row in page.rows {
+                let Some(uri) = row.uri else { continue };
+                match BucketName::from_uri(&uri) {
+                    Ok(bucket) => {
+                        buckets.insert(bucket);
+                    }
+                    Err(error) => {
+                        tracing::warn!(event = "user.uri_rejected", user_id = %row.id, %error, "a user's URI names no bucket");
+                    }
+                }
+            }
+        }
+        Ok(buckets)
     }
 
     /// All rows, read consistently, a page (at most 1 MB) at a time. Reads the whole table once.

@@ -1,29 +1,29 @@
 //! Reconcile and transition, made of what they may touch.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::clock;
-use crate::config::{self, RestoreTier, VersionedBuckets};
-use crate::jobs::reconcile::{Reconcile, UserBuckets};
-use crate::jobs::transition::{Executor, Limiter, Planner, RestoreWish, Transition, Versions};
+use crate::config::VersionedBuckets;
+use crate::jobs::reconcile::Reconcile;
+use crate::jobs::transition::{AskForRestore, Executor, Limiter, Planner, Transition, Versions};
 use crate::jobs::{Body, Job, RunOptions};
 use crate::policies::{self, BucketPolicies};
 use crate::prices::PriceList;
-use crate::s3::object::SdkTier;
+use crate::restore::Asked;
 use crate::tiering::cost::Prices;
 use crate::tiering::plan::CapLimits;
 use crate::tiering::policy::guard::Evidence;
+use crate::tiering::restore::RestoreRequest;
+use crate::users::Users;
 
 impl App {
     pub(super) async fn reconcile(&self, options: &RunOptions, stop: &CancellationToken) -> Result<Body> {
         let settings = &self.settings;
-        let users = UserBuckets {
-            client: self.clients.dynamodb.clone(),
-            table: settings.users.table.clone(),
-            uri_attribute: settings.users.uri_attribute.clone(),
-        };
+        let users = Users::new(self.clients.dynamodb.clone(), settings);
         let reconcile = Reconcile::new(
             self.s3.for_bulk(),
             self.ledger.clone(),
@@ -59,7 +59,7 @@ impl App {
                 VersionedBuckets::Copy => Versions::Copy,
                 VersionedBuckets::CopyAndDeletePrevious => Versions::CopyAndDeletePrevious,
             },
-            settings.promote_archived.then(|| restore_wish(&self.settings.restore)),
+            settings.promote_archived.then(|| self.ask_for_restore(stop)),
             settings.concurrency,
             settings.max_error_fraction,
         );
@@ -83,16 +83,20 @@ impl App {
             covered_since: self.state.log_coverage_since().await?,
         })
     }
-}
 
-fn restore_wish(settings: &config::Restore) -> RestoreWish {
-    RestoreWish {
-        days: settings.days,
-        tier: match settings.tier {
-            RestoreTier::Standard => SdkTier::Standard,
-            RestoreTier::Bulk => SdkTier::Bulk,
-            RestoreTier::Expedited => SdkTier::Expedited,
-        },
-        tag_key: settings.tag_key.clone(),
+    /// The way in which a transition asks for restores: the restore part's own, with all that stands behind it.
+    fn ask_for_restore(&self, stop: &CancellationToken) -> AskForRestore {
+        let (restorer, stop) = (self.restorer(), stop.clone());
+        Arc::new(move |id| {
+            let (restorer, stop) = (restorer.clone(), stop.clone());
+            Box::pin(async move {
+                match restorer.request(&RestoreRequest { id, days: None, tier: None }, &stop).await {
+                    Ok(Asked::Refused(reason)) => Err(reason.to_string()),
+                    Ok(Asked::Failed(reason)) => Err(reason),
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(format!("{error:#}")),
+                }
+            })
+        })
     }
 }

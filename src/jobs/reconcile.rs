@@ -13,7 +13,6 @@
 
 mod bucket;
 mod spool;
-mod users;
 
 use std::collections::BTreeSet;
 
@@ -31,8 +30,7 @@ use crate::progress::Progress;
 use crate::s3::S3;
 use crate::tiering::object::BucketName;
 use crate::tiering::reconcile::{Breaker, Unknown};
-
-pub use users::UserBuckets;
+use crate::users::Users;
 
 /// Lines of trouble that a report carries at most; the log has them all.
 const MAX_PROBLEMS: usize = 100;
@@ -43,7 +41,7 @@ pub struct Reconcile {
     pub s3: S3,
     pub ledger: Ledger,
     /// Where buckets are named that may have no row yet.
-    pub users: UserBuckets,
+    pub users: Users,
     pub unknown: Unknown,
     pub breaker: Breaker,
     /// Buckets at once.
@@ -53,13 +51,7 @@ pub struct Reconcile {
 }
 
 impl Reconcile {
-    pub fn new(
-        s3: S3,
-        ledger: Ledger,
-        users: UserBuckets,
-        settings: &config::Reconcile,
-        write_concurrency: usize,
-    ) -> Self {
+    pub fn new(s3: S3, ledger: Ledger, users: Users, settings: &config::Reconcile, write_concurrency: usize) -> Self {
         Self {
             s3,
             ledger,

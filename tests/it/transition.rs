@@ -359,6 +359,24 @@ async fn guards_name_what_they_keep_back() {
 }
 
 #[tokio::test]
+async fn an_archived_object_that_is_wanted_again_is_asked_for_and_comes_back() {
+    let world = World::new("trapromote", &format!("transition.promote_archived = true\n{}", always("STANDARD"))).await;
+    let bucket = world.bucket("b").await;
+    let key = "보관/a+b.bin";
+    world.put(&bucket, key, 200_000, "GLACIER").await;
+    used(&world, &bucket, key, 3, 1).await;
+    job(&world, "reconcile").await;
+    let asked = job(&world, "transition").await;
+    assert_eq!((&asked["moved"], &asked["skipped"]), (&json!(0), &json!({"restore-requested": 1})), "{asked}");
+    assert_eq!(class_of(&world, &bucket, key).await, "GLACIER");
+    // Nobody sends the event here: the sweep knows of the request, and this emulator restores at once.
+    let swept = job(&world, "sweep").await;
+    assert_eq!(swept["restores_finished"], 1, "{swept}");
+    assert_eq!(class_of(&world, &bucket, key).await, "STANDARD");
+    assert_eq!(read_row(&world, &bucket, key).await.unwrap()["storage_class"], "STANDARD");
+}
+
+#[tokio::test]
 async fn caps_are_kept_and_a_dry_run_changes_nothing() {
     let world = World::new("tracaps", &format!("transition.max_objects = 2\n{}", always("GLACIER"))).await;
     let bucket = world.bucket("b").await;

@@ -14,8 +14,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use tokio::sync::{OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,12 +29,12 @@ use crate::progress::Progress;
 use crate::s3::S3;
 use crate::s3::bucket_facts::{BucketFacts, Versioning};
 use crate::s3::copy::{Copied, CopyError, CopyRequest, Uncarriable};
-use crate::s3::object::{Encryption, ObjectHead, SdkTier};
+use crate::s3::object::{Encryption, ObjectHead};
 use crate::tiering::object::{BucketName, ObjectId};
 use crate::tiering::plan::{PlannedMove, Totals};
 use crate::tiering::policy::guard::Copies;
 use crate::tiering::policy::objection::SkipReason;
-use crate::tiering::restore::{RestoreStatus, TagEdit, with_tag};
+use crate::tiering::restore::RestoreStatus;
 use crate::tiering::storage_class::Move;
 
 /// How often an object is looked at again because somebody wrote to it at the moment of the copy.
@@ -51,27 +51,20 @@ pub enum Versions {
     CopyAndDeletePrevious,
 }
 
-/// How an archived object is restored so that it can be moved.
-#[derive(Debug, Clone)]
-pub struct RestoreWish {
-    pub days: u32,
-    pub tier: SdkTier,
-    /// The tag by which the restore part knows that the object is to be copied back.
-    pub tag_key: String,
-}
+/// Asks for an archived object to be restored and brought back, as a person would. The restore part does the rest: the
+/// object comes back into the class of restored objects, and where the policy wants another, a later run moves it on.
+pub type AskForRestore = Arc<dyn Fn(ObjectId) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Makes moves.
-#[derive(Debug)]
 pub struct Executor(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     s3: S3,
     ledger: Ledger,
     limiter: Limiter,
     copies: Copies,
     versions: Versions,
-    restore: Option<RestoreWish>,
+    restore: Option<AskForRestore>,
     concurrency: usize,
     max_error_fraction: f64,
     facts: Mutex<HashMap<BucketName, Arc<OnceCell<BucketFacts>>>>,
@@ -108,7 +101,7 @@ impl Executor {
         limiter: Limiter,
         copies: Copies,
         versions: Versions,
-        restore: Option<RestoreWish>,
+        restore: Option<AskForRestore>,
         concurrency: usize,
         max_error_fraction: f64,
     ) -> Self {
@@ -333,24 +326,11 @@ impl Inner {
         }
     }
 
-    /// Asks for the restore, and leaves the tag by which the restore part finds the object again and copies it back. It comes
-    /// back into the class of restored objects; where the policy wants another, a later run moves it on.
     async fn ask_for_restore(&self, id: &ObjectId) -> Done {
-        let Some(wish) = &self.restore else { return Done::Skipped(SkipReason::Archived) };
-        match self.s3.restore(id, Some(wish.days), wish.tier.clone()).await {
-            Ok(()) => {}
-            Err(error) if error.is("RestoreAlreadyInProgress") => {}
-            Err(error) => return failed(error),
-        }
-        let tagged = async {
-            if let TagEdit::Replace(tags) = with_tag(&self.s3.tags(id).await?, &wish.tag_key, "true") {
-                self.s3.put_tags(id, &tags).await?;
-            }
-            AwsResult::Ok(())
-        };
-        match tagged.await {
+        let Some(ask) = &self.restore else { return Done::Skipped(SkipReason::Archived) };
+        match ask(id.clone()).await {
             Ok(()) => Done::Skipped(SkipReason::RestoreRequested),
-            Err(error) => failed(error),
+            Err(problem) => Done::Failed(format!("{id} cannot be restored: {problem}")),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::progress::Progress;
 use crate::tiering::plan::PlannedMove;
 use crate::tiering::policy::objection::SkipReason;
 
-pub use executor::{Execution, Executor, RestoreWish, Versions};
+pub use executor::{AskForRestore, Execution, Executor, Versions};
 pub use limiter::Limiter;
 pub use planner::{Planned, Planner};
 
@@ -35,7 +35,6 @@ const MOVES_AHEAD: usize = 1000;
 const MAX_PROBLEMS: usize = 100;
 
 /// A run: what is planned, and who executes it.
-#[derive(Debug)]
 pub struct Transition {
     pub planner: Planner,
     pub executor: Executor,
