@@ -40,6 +40,9 @@ const BATCH: usize = 10;
 const POLL: Duration = Duration::from_secs(20);
 /// A queue may give its messages no time at all; less than this cannot be renewed in time.
 const SHORTEST_VISIBILITY: Duration = Duration::from_secs(2);
+/// A message is held for this long at a time, however long the queue would let it be held, and renewed while it is worked
+/// on: what a daemon held that was killed, or what went out on a connection that died, comes again soon.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// SQS's longest visibility.
 const LONGEST_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -92,7 +95,7 @@ impl Queue {
             .and_then(|all| all.get(&QueueAttributeName::VisibilityTimeout))
             .and_then(|secs| secs.parse().ok())
             .unwrap_or(30);
-        let visibility = Duration::from_secs(secs).clamp(SHORTEST_VISIBILITY, LONGEST_VISIBILITY);
+        let visibility = Duration::from_secs(secs).clamp(SHORTEST_VISIBILITY, LONGEST_HOLD);
         Ok(Self { client: client.clone(), url, name, visibility })
     }
 
