@@ -23,7 +23,7 @@ use crate::metrics::{About, Unit};
 use crate::state::Written;
 use crate::tiering::object::UserId;
 use crate::tiering::shards::{
-    Checkpoint, IdleBackoff, Lineage, SequenceNumber, ShardEnd, ShardId, ShardStart, StartAt,
+    Checkpoint, IdleBackoff, Lineage, Position, SequenceNumber, ShardEnd, ShardId, ShardStart, StartAt,
 };
 use crate::tiering::user_event::{EventName, KeyValue, UriInImage, UserRecord, Verdict, classify};
 
@@ -244,7 +244,7 @@ impl Reading {
         // What took effect since the start counts, not where this reader began.
         let position = self.lineage().checkpoint(shard).map(|checkpoint| checkpoint.position);
         let from = match position {
-            Some(crate::tiering::shards::Position::After(sequence)) => StartAt::After(sequence),
+            Some(Position::After(sequence)) => StartAt::After(sequence),
             _ => from.clone(),
         };
         let request = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard.as_str());
@@ -260,12 +260,18 @@ impl Reading {
         })
     }
 
+    /// Saved before the lineage learns of it: from then on others begin its children, and a crash must not find a child that
+    /// was read while its parent, by its checkpoint, was not read to the end.
     async fn finish(&self, shard: &ShardId) -> Result<ReaderEnd> {
+        let checkpoint = self.lineage().checkpoint(shard);
+        if let Some(checkpoint) = checkpoint {
+            let ended = Checkpoint { position: Position::Ended, ..checkpoint };
+            if self.save(&ended).await? == Written::Refused {
+                return Ok(ReaderEnd::Fenced);
+            }
+        }
         self.lineage().finish(shard)?;
-        Ok(match self.save_shard(shard).await? {
-            Written::Yes => ReaderEnd::Finished,
-            Written::Refused => ReaderEnd::Fenced,
-        })
+        Ok(ReaderEnd::Finished)
     }
 
     /// Handles a page's records and moves the checkpoint.
