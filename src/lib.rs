@@ -24,13 +24,13 @@
 //! |---|---|
 //! | how a command is run | [`cli`], one file a command |
 //! | what the daemon is made of, how it starts and drains | [`app`] |
-//! | how a user gets a bucket, and only one | `provision` |
-//! | how the stream's shards are followed | [`tiering::shards`] (the rules), `provision` (the reading) |
-//! | how accesses are counted exactly once | `jobs::ingest`; [`tiering::access_log`] for the formats |
-//! | how the ledger is kept true | `jobs::reconcile`; [`tiering::reconcile`] for the merge-join |
+//! | how a user gets a bucket, and only one | [`provision`] |
+//! | how the stream's shards are followed | [`tiering::shards`] (the rules), [`provision`] (the reading) |
+//! | how accesses are counted exactly once | [`jobs::ingest`]; [`tiering::access_log`] for the formats |
+//! | how the ledger is kept true | [`jobs::reconcile`]; [`tiering::reconcile`] for the merge-join |
 //! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
-//! | how an object is moved without losing anything | `s3::copy` |
-//! | how an archived object comes back | `restore`; [`tiering::restore`] for the decisions |
+//! | how an object is moved without losing anything | [`s3::copy`] |
+//! | how an archived object comes back | [`restore`], [`queue`]; [`tiering::restore`] for the decisions |
 //! | what outlives a process | [`state`], which lists every item of the state table |
 //! | when something runs | [`scheduler`]; [`tiering::schedule`] for the expressions |
 //! | what is stored and what it costs | [`tiering::usage`] (the sums), [`report`] (the page) |

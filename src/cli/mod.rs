@@ -45,7 +45,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+First steps:
+  tierd check --offline           the configuration as it takes effect, and when each job runs next
+  tierd init --dry-run            what is missing in AWS; without --dry-run it is made
+  tierd job transition --dry-run  what would be moved, and what that costs and saves
+
 Exit codes:
   0   done
   1   done with failures; the report says which
@@ -57,7 +62,7 @@ Exit codes:
 /// One daemon that gives every user a bucket, counts how its objects are used, and keeps each in the storage class that it
 /// deserves.
 #[derive(Debug, Parser)]
-#[command(name = "tierd", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "tierd", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub struct Cli {
     /// The configuration file [default: $TIERD_CONFIG, else /etc/tierd/tierd.toml]
     ///
@@ -93,8 +98,14 @@ enum Command {
     /// another one is running.
     Job(job::Args),
     /// Copies the objects that were there before their [[replicate]] rule
+    ///
+    /// Walks the listing and copies what is missing at the destination or differs; what is there already is passed over, so
+    /// a run that was broken off is taken up by the next one.
     Replicate(replicate::Args),
     /// Asks for archived objects to be restored, or shows how far that is
+    ///
+    /// The request goes to S3 at once; the daemon copies the object back when S3 says that it is ready, which takes minutes
+    /// to days by class and tier. Asking twice does no harm.
     Restore(restore::Args),
     /// Shows what goes on: jobs, leases, queues, restores, what was set aside
     ///
@@ -107,6 +118,7 @@ enum Command {
     /// or tried again before a person says so.
     Quarantine(quarantine::Args),
     /// Shows what is stored and what it costs, by class, age and bucket, and the moves that would pay
+    ///
     /// Reads the ledger and changes nothing. With --out it writes one page that needs no network, or a table for
     /// spreadsheets.
     Report(report::Args),
