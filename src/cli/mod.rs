@@ -1,4 +1,4 @@
-//! The command line: one file a command. A command builds the [`App`](crate::app::App), runs something on it, prints the
+//! The command line: one file a command. A command builds the [`App`], runs something on it, prints the
 //! result on stdout and says how it went by its [`Exit`].
 
 mod check;
