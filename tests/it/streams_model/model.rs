@@ -195,7 +195,9 @@ impl Model {
         }
     }
 
-    /// A shard is read only after its parent's end.
+    /// A shard is read only after its parent's end, once that is durable. A daemon that has lost its lease without knowing it
+    /// may read the child while its successor, who took over a moment earlier, begins the parent again: that repeats what is
+    /// harmless to repeat.
     fn check_order(&mut self, request: &Value) {
         let token = request["ShardIterator"].as_str().unwrap_or_default();
         let Some(index) = token.split('|').nth(1).and_then(|shard| self.stream.index(shard)) else { return };
@@ -203,8 +205,8 @@ impl Model {
             return;
         };
         let key = vec![format!("checkpoint#{}", self.stream.arn()), self.stream.shard_id(parent)];
-        let position = self.state.items.get(&key).map(|item| text(&item["position"]));
-        if position.as_deref() != Some("ended") {
+        if !self.state.once_ended.contains(&key) {
+            let position = self.state.items.get(&key).map(|item| text(&item["position"]));
             self.wrong.push(format!("shard {index} was read while its parent {parent} was at {position:?}"));
         }
     }

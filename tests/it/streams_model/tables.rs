@@ -1,6 +1,6 @@
 //! A table of DynamoDB with the few forms of expressions that tierd sends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,8 @@ pub type Item = Map<String, Value>;
 pub struct Table {
     pub items: BTreeMap<Vec<String>, Item>,
     pub keys: Vec<&'static str>,
+    /// The checkpoints that have once said that their shard was read to its end.
+    pub once_ended: BTreeSet<Vec<String>>,
 }
 
 /// A condition that did not hold.
@@ -24,7 +26,7 @@ pub struct Change {
 
 impl Table {
     pub fn new(keys: &[&'static str]) -> Self {
-        Self { items: BTreeMap::new(), keys: keys.to_vec() }
+        Self { keys: keys.to_vec(), ..Self::default() }
     }
 
     pub fn key(&self, of: &Value) -> Vec<String> {
@@ -61,6 +63,13 @@ impl Table {
     }
 
     pub fn apply(&mut self, change: &Change) {
+        if change
+            .new
+            .as_ref()
+            .is_some_and(|item| item.get("position").is_some_and(|position| text(position) == "ended"))
+        {
+            self.once_ended.insert(change.key.clone());
+        }
         match &change.new {
             Some(item) => self.items.insert(change.key.clone(), item.clone()),
             None => self.items.remove(&change.key),
