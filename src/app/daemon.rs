@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,6 +16,7 @@ use crate::metrics::{About, Unit};
 use crate::resources::Resources;
 use crate::scheduler::{self, Runner, Scheduled};
 use crate::supervisor::Supervisor;
+use crate::tiering::schedule::Schedule;
 
 /// The scheduler looks at its schedules every few seconds; a look may take a lease's life.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(180);
@@ -81,51 +83,19 @@ impl App {
         }
     }
 
-    /// The schedules of the enabled parts.
+    /// The schedules of the enabled parts, and the job that each of them runs.
     pub fn schedules(&self) -> Vec<Scheduled> {
-        let s = &self.settings;
-        let mut all = Vec::new();
-        if s.provision.enabled {
-            all.push(Scheduled {
-                key: "provision.sweep_schedule",
-                job: Job::Sweep,
-                schedule: s.provision.sweep_schedule.clone(),
-                timezone: s.provision.timezone,
-            });
-        }
-        if s.ingest.enabled {
-            all.push(Scheduled {
-                key: "ingest.schedule",
-                job: Job::Ingest,
-                schedule: s.ingest.schedule.clone(),
-                timezone: s.ingest.timezone,
-            });
-        }
-        if let Some(schedule) = &s.reconcile.schedule {
-            all.push(Scheduled {
-                key: "reconcile.schedule",
-                job: Job::Reconcile,
-                schedule: schedule.clone(),
-                timezone: s.reconcile.timezone,
-            });
-        }
-        if s.transition.enabled {
-            all.push(Scheduled {
-                key: "transition.schedule",
-                job: Job::Transition,
-                schedule: s.transition.schedule.clone(),
-                timezone: s.transition.timezone,
-            });
-        }
-        if s.restore.enabled {
-            all.push(Scheduled {
-                key: "restore.sweep_schedule",
-                job: Job::Sweep,
-                schedule: s.restore.sweep_schedule.clone(),
-                timezone: s.restore.timezone,
-            });
-        }
-        all
+        let scheduled = |(key, schedule, timezone): (&'static str, &Schedule, Tz)| {
+            let job = match key {
+                "ingest.schedule" => Job::Ingest,
+                "reconcile.schedule" => Job::Reconcile,
+                "transition.schedule" => Job::Transition,
+                "provision.sweep_schedule" | "restore.sweep_schedule" => Job::Sweep,
+                other => unreachable!("the configuration has no schedule {other}"),
+            };
+            Scheduled { key, job, schedule: schedule.clone(), timezone }
+        };
+        self.settings.schedules().into_iter().map(scheduled).collect()
     }
 }
 

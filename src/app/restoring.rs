@@ -13,11 +13,11 @@ use crate::aws::{AwsError, AwsResult};
 use crate::config;
 use crate::jobs::RunOptions;
 use crate::jobs::report::SweepReport;
+use crate::policies;
 use crate::queue::{self, Handled, Queue};
 use crate::replicate::Replicator;
 use crate::restore::{EVENTS, REQUESTS, Restorer};
 use crate::supervisor::Supervisor;
-use crate::tiering::policy::guard::Copies;
 
 /// A quiet queue is heard of after every long poll of 20 s.
 const QUEUE_SILENCE: Duration = Duration::from_secs(120);
@@ -30,11 +30,7 @@ impl App {
 
     /// What makes the copies of these rules.
     pub fn replicator(&self, rules: &[config::Replicate]) -> Replicator {
-        let transition = &self.settings.transition;
-        let copies = Copies {
-            multipart_threshold_bytes: transition.multipart_threshold,
-            part_bytes: transition.multipart_part_size,
-        };
+        let copies = policies::copies(&self.settings.transition);
         Replicator::new(self.s3.clone(), rules, copies)
     }
 

@@ -34,6 +34,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::ledger::{Change, Ledger, Placement};
 use crate::metrics::{About, Metrics, Unit};
+use crate::policies;
 use crate::s3::S3;
 use crate::s3::object::ObjectHead;
 use crate::state::State;
@@ -108,10 +109,7 @@ impl Restorer {
             defaults: crate::tiering::restore::Settings { days: restore.days, tier },
             restored_class: restore.restored_class,
             tag_key: restore.tag_key.clone(),
-            copies: Copies {
-                multipart_threshold_bytes: settings.transition.multipart_threshold,
-                part_bytes: settings.transition.multipart_part_size,
-            },
+            copies: policies::copies(&settings.transition),
             concurrency: restore.concurrency.max(1),
         };
         Self { s3, state, ledger, metrics, rules: Arc::new(rules), pace: Pace::default(), locks: Locks::default() }
