@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, bail};
 use chrono::TimeDelta;
 
-use crate::config::{self, Restore, RestoreTier, Transition};
+use crate::config::{self, Restore, RestoreTier, Settings, Transition};
+use crate::prices::PriceList;
 use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::object::BucketName;
 use crate::tiering::policy::PolicyName;
@@ -103,6 +104,16 @@ pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
     }
 }
 
+/// The prices that costs are reckoned by: the user's own, else those of the region. Fails where the user's file cannot be used
+/// (any more: it was in order when the configuration was read).
+pub fn prices(settings: &Settings) -> Result<PriceList> {
+    let region = &settings.aws.region;
+    match &settings.transition.prices_file {
+        None => Ok(PriceList::of_region(region)),
+        Some(file) => PriceList::of_file(file, region).context("reading transition.prices_file"),
+    }
+}
+
 /// When a copy goes in parts, and how large they are.
 pub fn copies(transition: &Transition) -> Copies {
     Copies { multipart_threshold_bytes: transition.multipart_threshold, part_bytes: transition.multipart_part_size }
@@ -111,7 +122,6 @@ pub fn copies(transition: &Transition) -> Copies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
     use crate::tiering::storage_class::StorageClass;
 
     fn transition(extra: &str) -> Settings {

@@ -12,7 +12,6 @@ use crate::jobs::reconcile::Reconcile;
 use crate::jobs::transition::{AskForRestore, Executor, Limiter, Planner, Transition, Versions};
 use crate::jobs::{Body, Job, RunOptions};
 use crate::policies::{self, BucketPolicies};
-use crate::prices::PriceList;
 use crate::restore::Asked;
 use crate::tiering::cost::Prices;
 use crate::tiering::plan::CapLimits;
@@ -41,7 +40,7 @@ impl App {
             policies: BucketPolicies::from_settings(settings)?,
             guards: policies::guards(settings, &self.settings.restore),
             evidence: self.evidence().await?,
-            prices: self.prices(),
+            prices: self.prices()?,
             caps: CapLimits {
                 max_objects: settings.max_objects,
                 max_bytes: settings.max_bytes,
@@ -67,13 +66,13 @@ impl App {
         Ok(Body::Transition(transition.run_once(options.mode, &options.progress, stop).await?))
     }
 
-    /// The region's prices; a line in the log where they are another region's, or old.
-    fn prices(&self) -> Prices {
-        let list = PriceList::of_region(&self.settings.aws.region);
+    /// The prices that hold; a line in the log where they are another region's, or old.
+    fn prices(&self) -> Result<Prices> {
+        let list = policies::prices(&self.settings)?;
         if let Some(warning) = list.warning(clock::now().date_naive()) {
             tracing::warn!(event = "prices.doubtful", "{warning}");
         }
-        list.prices
+        Ok(list.prices)
     }
 
     /// What is known of how well uses are seen. This is the one place where a plan's evidence comes from.
