@@ -20,6 +20,16 @@ pub enum BucketPolicy {
     Frequency(Frequency),
 }
 
+impl BucketPolicy {
+    /// What it is called in the configuration and in reports.
+    pub fn name(&self) -> PolicyName {
+        match self {
+            Self::Recency(_) => PolicyName::Recency,
+            Self::Frequency(_) => PolicyName::Frequency,
+        }
+    }
+}
+
 /// The policy of every bucket: the default one, and those of prefixes.
 #[derive(Debug, Clone)]
 pub struct BucketPolicies {
@@ -57,11 +67,24 @@ impl BucketPolicies {
 
     /// The name of the policy that holds where no override does.
     pub fn default_name(&self) -> PolicyName {
-        match self.default {
-            BucketPolicy::Recency(_) => PolicyName::Recency,
-            BucketPolicy::Frequency(_) => PolicyName::Frequency,
-        }
+        self.default.name()
     }
+}
+
+/// Every policy as it would be for a bucket if it held there, with the bucket's own settings: what `explain` compares. The
+/// adaptive policy joins here once there is one.
+pub fn candidates(settings: &Transition, bucket: &BucketName) -> Result<Vec<BucketPolicy>> {
+    let own = settings
+        .bucket
+        .iter()
+        .filter(|one| bucket.as_str().starts_with(one.prefix.as_str()))
+        .max_by_key(|one| one.prefix.len());
+    let recency = own.and_then(|one| one.recency.as_deref()).unwrap_or(&settings.recency);
+    let frequency = own.and_then(|one| one.frequency.as_ref()).unwrap_or(&settings.frequency);
+    [config::PolicyName::Recency, config::PolicyName::Frequency]
+        .into_iter()
+        .map(|name| policy(name, recency, frequency).with_context(|| format!("policy {:?}", name.as_str())))
+        .collect()
 }
 
 fn policy(

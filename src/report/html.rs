@@ -8,8 +8,8 @@ mod moves;
 mod runs;
 mod stored;
 
-use super::human::{bytes, count, months, percent, usd};
-use super::{Report, text};
+use super::Report;
+use super::human::{bytes, count, counted, months, percent, usd};
 use crate::tiering::plan::Totals;
 use crate::tiering::usage::Usage;
 
@@ -73,7 +73,7 @@ fn head(report: &Report) -> String {
         format!("${:.4} a GiB", usage.total.monthly_usd / (usage.total.bytes as f64 / (1_u64 << 30) as f64))
     };
     let tiles = [
-        tile("", "Objects", count(usage.total.objects), format!("in {}", text::buckets(usage.buckets))),
+        tile("", "Objects", count(usage.total.objects), format!("in {}", counted(usage.buckets, "bucket"))),
         tile(
             "",
             "Stored",
@@ -113,7 +113,7 @@ fn lead(usage: &Usage, pays: &Totals) -> String {
     }
     format!(
         "{stored} Moving {} would save <strong>{}</strong> of it and pay back in {}.",
-        text::objects(pays.objects),
+        counted(pays.objects, "object"),
         usd(pays.monthly_saving_usd),
         months(pays.months_to_break_even())
     )
@@ -131,14 +131,14 @@ fn foot(report: &Report) -> String {
     if usage.never_seen_used.objects > 0 {
         notes.push(format!(
             "Of {} ({}) no log has told a use yet: their age is that of their last writing.",
-            text::objects(usage.never_seen_used.objects),
+            counted(usage.never_seen_used.objects, "object"),
             bytes(usage.never_seen_used.bytes)
         ));
     }
     if usage.unpriced_objects > 0 {
         notes.push(format!(
             "{} are without a price, since their class or size is not known before the next reconcile or their class is not managed.",
-            text::objects(usage.unpriced_objects)
+            counted(usage.unpriced_objects, "object")
         ));
     }
     let notes: String = notes.iter().map(|note| format!("<li>{}</li>", esc(note))).collect();

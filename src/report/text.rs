@@ -1,9 +1,8 @@
 //! A report for a terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::Report;
-use super::human::{bytes, count, months, usd};
+use super::human::{bytes, count, counted, months, usd};
+use super::tables::{add, printable, table};
 use crate::tiering::policy::objection::SkipReason;
 use crate::tiering::storage_class::StorageClass;
 use crate::tiering::usage::{AgeBand, Sum, add_up};
@@ -39,7 +38,7 @@ pub fn render(report: &Report) -> String {
     }
     let more = usage.buckets.saturating_sub(BUCKETS as u64);
     if more > 0 {
-        out += &format!("and {} more\n\n", buckets(more));
+        out += &format!("and {} more\n\n", counted(more, "bucket"));
     }
     out += &moves(report);
     let prices = &report.prices;
@@ -72,18 +71,8 @@ fn moves(report: &Report) -> String {
     format!("{table}\n\n")
 }
 
-/// `1 bucket`, `1,200 buckets`.
-pub(super) fn buckets(number: u64) -> String {
-    format!("{} bucket{}", count(number), if number == 1 { "" } else { "s" })
-}
-
-/// `1 object`, `1,200 objects`.
-pub(super) fn objects(number: u64) -> String {
-    format!("{} object{}", count(number), if number == 1 { "" } else { "s" })
-}
-
 /// A reason as who does not know its name reads it.
-pub(super) fn of_reason(reason: SkipReason) -> &'static str {
+pub(crate) fn of_reason(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::NotReconciled => "their class or size is not known before the next reconcile",
         SkipReason::NoLastUse => "no use of them is known, nor when they were written",
@@ -107,24 +96,6 @@ pub(super) fn of_reason(reason: SkipReason) -> &'static str {
         SkipReason::CannotBeCarried => "a copy would lose something of them",
         SkipReason::RestoreRequested => "their restore was asked for",
     }
-}
-
-fn table(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn add(table: &mut Table, name: &str, figures: &[String]) {
-    table.add_row([name].into_iter().chain(figures.iter().map(String::as_str)));
-}
-
-/// Text without what a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

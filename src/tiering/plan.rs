@@ -107,6 +107,8 @@ pub enum PlanError {
     NoMove { line: u64, source: serde_json::Error },
     #[error("line {line}: there is no move from {from} to {to}")]
     ImpossibleMove { line: u64, from: StorageClass, to: StorageClass },
+    #[error("line {line}: a move costs 0 dollars or more, not {cost_usd}")]
+    NegativeCost { line: u64, cost_usd: f64 },
 }
 
 /// Reads a plan: the header at once, then one move after another. Empty lines are passed over.
@@ -159,6 +161,10 @@ impl<R: BufRead> Iterator for PlanReader<R> {
 
 fn read_move(text: &str, line: u64) -> Result<PlannedMove, PlanError> {
     let planned: PlannedMove = serde_json::from_str(text).map_err(|source| PlanError::NoMove { line, source })?;
+    // A cap on what a run may cost adds these up.
+    if planned.cost_usd < 0.0 {
+        return Err(PlanError::NegativeCost { line, cost_usd: planned.cost_usd });
+    }
     match planned.how() {
         Move::Copy | Move::RestoreThenCopy => Ok(planned),
         Move::None | Move::Impossible => Err(PlanError::ImpossibleMove { line, from: planned.from, to: planned.to }),
@@ -353,6 +359,7 @@ mod tests {
                 "line 2: there is no move from STANDARD to",
             ),
             (good.replacen("STANDARD_IA\",\"policy", "UNMANAGED\",\"policy", 1), "line 2: there is no move"),
+            (good.replacen("\"cost_usd\":0.25", "\"cost_usd\":-0.25", 1), "line 2: a move costs 0 dollars or more"),
         ];
         for (text, expected) in cases {
             let message = read(&text).unwrap_err().to_string();

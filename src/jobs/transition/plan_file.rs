@@ -1,0 +1,184 @@
+//! A plan on its way to a file, and back. Both ways a move at a time: a plan of a hundred million moves takes no more memory
+//! than one of ten.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Seek, Write};
+
+use anyhow::{Context, Result};
+use tokio::sync::mpsc;
+
+use super::planner::Planned;
+use super::{MOVES_AHEAD, add_problem};
+use crate::progress::Progress;
+use crate::tiering::plan::{CapLimits, Caps, PlanError, PlanHeader, PlanReader, PlannedMove};
+use crate::tiering::policy::PolicyName;
+
+/// Writes a plan, its header first, until the moves end. Blocks; where writing fails no more moves are taken.
+pub fn write_plan(out: &mut impl Write, header: &PlanHeader, mut moves: mpsc::Receiver<PlannedMove>) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, header)?;
+    out.write_all(b"\n")?;
+    while let Some(planned) = moves.blocking_recv() {
+        serde_json::to_writer(&mut *out, &planned)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// A plan that was read to its end and is in order: every line is a move that S3 has.
+#[derive(Debug)]
+pub struct CheckedPlan {
+    file: File,
+    header: PlanHeader,
+    moves: u64,
+    policies: BTreeSet<PolicyName>,
+}
+
+impl CheckedPlan {
+    /// Reads the file to its end, which must be one that can be read twice. Blocks. Fails at the first line that is no move.
+    pub fn check(file: File) -> Result<Self, PlanError> {
+        let mut reader = PlanReader::new(BufReader::new(&file))?;
+        let (mut moves, mut policies) = (0, BTreeSet::new());
+        for planned in reader.by_ref() {
+            moves += 1;
+            policies.insert(planned?.policy);
+        }
+        let header = reader.header().clone();
+        Ok(Self { file, header, moves, policies })
+    }
+
+    pub fn header(&self) -> &PlanHeader {
+        &self.header
+    }
+
+    /// How many moves there are.
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// The policies that wanted the moves, by name.
+    pub fn policies(&self) -> String {
+        self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Sends the moves that the caps have room for, and counts the others as the plan step does. Ends early where nobody takes
+    /// them any more.
+    pub(super) fn send(self, caps: CapLimits, progress: Progress) -> (mpsc::Receiver<PlannedMove>, Sending) {
+        let (sender, moves) = mpsc::channel(MOVES_AHEAD);
+        progress.add_total(self.moves);
+        (moves, Sending(tokio::task::spawn_blocking(move || self.send_all(caps, &sender, &progress))))
+    }
+
+    fn send_all(mut self, caps: CapLimits, moves: &mpsc::Sender<PlannedMove>, progress: &Progress) -> Result<Planned> {
+        const CHANGED: &str = "reading the plan again, which was in order a moment ago";
+        self.file.rewind().context(CHANGED)?;
+        let mut caps = Caps::new(caps);
+        let mut planned = Planned::default();
+        for next in PlanReader::new(BufReader::new(&self.file)).context(CHANGED)? {
+            let next = match next {
+                Ok(next) => next,
+                // Somebody writes into the file: what was sent stands, what follows is not to be believed.
+                Err(error) => {
+                    add_problem(&mut planned.problems, format!("the plan was changed while it was read: {error}"));
+                    planned.buckets_failed += 1;
+                    break;
+                }
+            };
+            planned.summary.consider(&next.bucket);
+            match caps.admit(&next) {
+                Err(reason) => {
+                    planned.summary.skip(&next.bucket, reason);
+                    progress.add_done(1);
+                }
+                Ok(()) => {
+                    planned.summary.add(&next);
+                    if moves.blocking_send(next).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(planned)
+    }
+}
+
+/// The moves of a plan on their way.
+pub(super) struct Sending(tokio::task::JoinHandle<Result<Planned>>);
+
+impl Sending {
+    /// What was sent, and what the caps left out.
+    pub async fn finish(self) -> Result<Planned> {
+        self.0.await.context("reading the plan")?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::tiering::plan::Totals;
+    use crate::tiering::policy::objection::SkipReason;
+
+    fn plan(lines: &[&str]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let header = r#"{"tierd_plan":1,"created_at":"2026-11-21T00:00:00Z","prices_region":"us-east-1","prices_as_of":"2026-08-01","restore":"standard"}"#;
+        for line in [&header].into_iter().chain(lines) {
+            writeln!(file, "{line}").unwrap();
+        }
+        file.rewind().unwrap();
+        file
+    }
+
+    fn line(key: &str) -> String {
+        format!(
+            r#"{{"bucket":"bucket","key":"{key}","etag":"e","size":100,"from":"STANDARD","to":"STANDARD_IA","policy":"recency","reason":"r","cost_usd":0.5,"monthly_saving_usd":0.25,"months_to_break_even":2.0}}"#
+        )
+    }
+
+    #[test]
+    fn a_line_that_is_no_move_is_found_before_any_is_sent() {
+        let error = CheckedPlan::check(plan(&[&line("a"), "{\"bucket\":"])).unwrap_err();
+        assert!(error.to_string().starts_with("line 3 is no move"), "{error}");
+        let negative = line("a").replace("0.5", "-0.5");
+        let error = CheckedPlan::check(plan(&[&negative])).unwrap_err();
+        assert!(error.to_string().starts_with("line 2: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn moves_come_back_from_the_file_and_caps_leave_out_what_does_not_fit() {
+        let lines: Vec<String> = ["a", "b", "c"].into_iter().map(line).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let checked = tokio::task::spawn_blocking({
+            let file = plan(&lines);
+            move || CheckedPlan::check(file).unwrap()
+        });
+        let checked = checked.await.unwrap();
+        assert_eq!((checked.moves(), checked.policies()), (3, "recency".to_owned()));
+        let caps = CapLimits { max_cost_usd: Some(1.0), ..CapLimits::default() };
+        let (mut moves, sending) = checked.send(caps, Progress::default());
+        let mut keys = Vec::new();
+        while let Some(planned) = moves.recv().await {
+            keys.push(planned.key.as_str().to_owned());
+        }
+        let total = sending.finish().await.unwrap().summary.total;
+        assert_eq!(keys, ["a", "b"]);
+        assert_eq!((total.considered, total.skipped[&SkipReason::CapReached]), (3, 1));
+        assert_eq!(total.planned, Totals { objects: 2, bytes: 200, cost_usd: 1.0, monthly_saving_usd: 0.5 });
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let checked = CheckedPlan::check(plan(&[])).unwrap();
+        let (sender, moves) = mpsc::channel(2);
+        for key in ["a", "line\\nbreak"] {
+            sender.try_send(serde_json::from_str(&line(key)).unwrap()).unwrap();
+        }
+        drop(sender);
+        let mut out = tempfile::tempfile().unwrap();
+        write_plan(&mut out, checked.header(), moves).unwrap();
+        out.rewind().unwrap();
+        let again = CheckedPlan::check(out).unwrap();
+        assert_eq!((again.header(), again.moves()), (checked.header(), 2));
+    }
+}
