@@ -1,7 +1,6 @@
 //! `tierd plan`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -16,13 +15,13 @@ use super::{Exit, foreground};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 use crate::jobs::Outcome;
-use crate::jobs::transition::{Planned, Planner, write_plan};
+use crate::jobs::transition::{Planned, Planner, discard, write_plan};
 use crate::policies;
 use crate::prices::PriceList;
 use crate::progress::Progress;
 use crate::report::human::{bytes, count, counted, months, usd};
 use crate::report::tables::{add, printable, table};
-use crate::report::text::of_reason;
+use crate::report::text::skipped;
 use crate::tiering::plan::{BucketSummary, CapLimits, PLAN_VERSION, PlanHeader, Summary, Totals};
 
 /// Buckets that are listed on a terminal.
@@ -91,20 +90,18 @@ async fn make(
     stop: &CancellationToken,
 ) -> Result<Planned> {
     let file = out.map(WholeFile::create).transpose().with_context(|| writing(out))?;
-    let (mut moves, planning) = planner.begin(progress, stop);
-    let taking = AbortOnDropHandle::new(match file {
-        Some(mut file) => tokio::task::spawn_blocking(move || {
-            write_plan(&mut file, &header, moves)?;
-            file.flush()?;
-            Ok(Some(file))
-        }),
-        None => tokio::spawn(async move {
-            while moves.recv().await.is_some() {}
-            Ok::<_, std::io::Error>(None)
-        }),
-    });
-    let (planned, taken) = tokio::join!(planning, taking);
-    let file = taken?.with_context(|| writing(out))?;
+    let (moves, planning) = planner.begin(progress, stop);
+    let (planned, file) = match file {
+        None => (tokio::join!(planning, discard(moves, progress)).0, None),
+        Some(mut file) => {
+            let progress = progress.clone();
+            let taking = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || {
+                write_plan(&mut file, &header, moves, &progress).map(|()| file)
+            }));
+            let (planned, written) = tokio::join!(planning, taking);
+            (planned, Some(written?.with_context(|| writing(out))?))
+        }
+    };
     let planned = planned?;
     if stop.is_cancelled() {
         bail!("stopped before the plan was whole; nothing was written");
@@ -207,7 +204,7 @@ impl Plan<'_> {
             out += &format!("\n{}", self.buckets());
         }
         if !total.skipped.is_empty() {
-            out += &format!("\n{}\n", self.skipped());
+            out += &format!("\n{}\n", skipped(&total.skipped));
         }
         out.push('\n');
         self.foot(&mut out);
@@ -235,19 +232,6 @@ impl Plan<'_> {
         let more = buckets.len().saturating_sub(BUCKETS) as u64;
         let more = if more > 0 { format!("and {} more\n", counted(more, "bucket")) } else { String::new() };
         format!("{shown}\n{more}")
-    }
-
-    fn skipped(&self) -> impl std::fmt::Display {
-        let mut skipped: Vec<_> = self.summary().total.skipped.iter().collect();
-        skipped.sort_by(|a, b| b.1.cmp(a.1));
-        let mut shown = table(&["left where they are", "objects", "because"]);
-        for (reason, objects) in skipped {
-            add(&mut shown, reason.as_str(), &[count(*objects), of_reason(*reason).to_owned()]);
-        }
-        if let Some(column) = shown.column_mut(2) {
-            column.set_cell_alignment(comfy_table::CellAlignment::Left);
-        }
-        shown
     }
 
     fn foot(&self, out: &mut String) {

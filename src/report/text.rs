@@ -1,5 +1,10 @@
 //! A report for a terminal.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::CellAlignment;
+
 use super::Report;
 use super::human::{bytes, count, counted, months, usd};
 use super::tables::{add, printable, table};
@@ -41,6 +46,9 @@ pub fn render(report: &Report) -> String {
         out += &format!("and {} more\n\n", counted(more, "bucket"));
     }
     out += &moves(report);
+    if !usage.moves.total.skipped.is_empty() {
+        out += &format!("{}\n\n", skipped(&usage.moves.total.skipped));
+    }
     let prices = &report.prices;
     out += &format!("prices: {} of {}, {}\n", prices.region, prices.as_of, printable(&prices.source));
     if let Some(warning) = &report.prices_warning {
@@ -71,8 +79,22 @@ fn moves(report: &Report) -> String {
     format!("{table}\n\n")
 }
 
+/// A table of what the guards keep where it is: the reason by its name, and in words.
+pub(crate) fn skipped(reasons: &BTreeMap<SkipReason, u64>) -> impl fmt::Display {
+    let mut most_first: Vec<_> = reasons.iter().collect();
+    most_first.sort_by(|a, b| b.1.cmp(a.1));
+    let mut shown = table(&["left where they are", "objects", "because"]);
+    for (reason, objects) in most_first {
+        add(&mut shown, reason.as_str(), &[count(*objects), of_reason(*reason).to_owned()]);
+    }
+    if let Some(because) = shown.column_mut(2) {
+        because.set_cell_alignment(CellAlignment::Left);
+    }
+    shown
+}
+
 /// A reason as who does not know its name reads it.
-pub(crate) fn of_reason(reason: SkipReason) -> &'static str {
+pub(super) fn of_reason(reason: SkipReason) -> &'static str {
     match reason {
         SkipReason::NotReconciled => "their class or size is not known before the next reconcile",
         SkipReason::NoLastUse => "no use of them is known, nor when they were written",
@@ -112,6 +134,17 @@ mod tests {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         assert!(render(&empty()).contains("the ledger is empty"));
+    }
+
+    #[test]
+    fn why_objects_stay_is_told_by_name_and_in_words() {
+        let report = sample();
+        let text = render(&report);
+        let skipped = &report.usage.moves.total.skipped;
+        assert!(!skipped.is_empty());
+        for reason in skipped.keys() {
+            assert!(text.contains(reason.as_str()) && text.contains(of_reason(*reason)), "{reason}: {text}");
+        }
     }
 
     #[test]

@@ -103,8 +103,8 @@ pub enum PlanError {
     NoHeader(#[source] serde_json::Error),
     #[error("the plan has format version {0}, and this tierd reads version {PLAN_VERSION}; make the plan anew")]
     Version(u32),
-    #[error("line {line} is no move: {source}")]
-    NoMove { line: u64, source: serde_json::Error },
+    #[error("line {line} is no move: {problem}")]
+    NoMove { line: u64, problem: String },
     #[error("line {line}: there is no move from {from} to {to}")]
     ImpossibleMove { line: u64, from: StorageClass, to: StorageClass },
     #[error("line {line}: a move costs 0 dollars or more, not {cost_usd}")]
@@ -160,7 +160,11 @@ impl<R: BufRead> Iterator for PlanReader<R> {
 }
 
 fn read_move(text: &str, line: u64) -> Result<PlannedMove, PlanError> {
-    let planned: PlannedMove = serde_json::from_str(text).map_err(|source| PlanError::NoMove { line, source })?;
+    let planned: PlannedMove = serde_json::from_str(text).map_err(|error| {
+        // The parser counts lines from the one it was given.
+        let problem = error.to_string().replace(" at line 1 column ", " at character ");
+        PlanError::NoMove { line, problem }
+    })?;
     // A cap on what a run may cost adds these up.
     if planned.cost_usd < 0.0 {
         return Err(PlanError::NegativeCost { line, cost_usd: planned.cost_usd });

@@ -54,7 +54,7 @@ impl Transition {
         match mode {
             Mode::DryRun => {
                 let (moves, planning) = self.planner.begin(progress, stop);
-                let (planned, ()) = tokio::join!(planning, discard(moves));
+                let (planned, ()) = tokio::join!(planning, discard(moves, progress));
                 let planned = planned?;
                 // What a dry run says of money is what a real one would have done at most.
                 let money = planned.summary.total.planned;
@@ -91,8 +91,11 @@ pub async fn apply(
     Ok(report(policy, planned, execution, money, stop))
 }
 
-async fn discard(mut moves: mpsc::Receiver<PlannedMove>) {
-    while moves.recv().await.is_some() {}
+/// Takes moves that nobody makes.
+pub async fn discard(mut moves: mpsc::Receiver<PlannedMove>, progress: &Progress) {
+    while moves.recv().await.is_some() {
+        progress.add_done(1);
+    }
 }
 
 fn report(

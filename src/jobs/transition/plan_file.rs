@@ -15,12 +15,18 @@ use crate::tiering::plan::{CapLimits, Caps, PlanError, PlanHeader, PlanReader, P
 use crate::tiering::policy::PolicyName;
 
 /// Writes a plan, its header first, until the moves end. Blocks; where writing fails no more moves are taken.
-pub fn write_plan(out: &mut impl Write, header: &PlanHeader, mut moves: mpsc::Receiver<PlannedMove>) -> io::Result<()> {
+pub fn write_plan(
+    out: &mut impl Write,
+    header: &PlanHeader,
+    mut moves: mpsc::Receiver<PlannedMove>,
+    progress: &Progress,
+) -> io::Result<()> {
     serde_json::to_writer(&mut *out, header)?;
     out.write_all(b"\n")?;
     while let Some(planned) = moves.blocking_recv() {
         serde_json::to_writer(&mut *out, &planned)?;
         out.write_all(b"\n")?;
+        progress.add_done(1);
     }
     Ok(())
 }
@@ -80,6 +86,7 @@ impl CheckedPlan {
                 // Somebody writes into the file: what was sent stands, what follows is not to be believed.
                 Err(error) => {
                     add_problem(&mut planned.problems, format!("the plan was changed while it was read: {error}"));
+                    // Counts as a failure of the run.
                     planned.buckets_failed += 1;
                     break;
                 }
@@ -176,7 +183,7 @@ mod tests {
         }
         drop(sender);
         let mut out = tempfile::tempfile().unwrap();
-        write_plan(&mut out, checked.header(), moves).unwrap();
+        write_plan(&mut out, checked.header(), moves, &Progress::default()).unwrap();
         out.rewind().unwrap();
         let again = CheckedPlan::check(out).unwrap();
         assert_eq!((again.header(), again.moves()), (checked.header(), 2));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::markup::{BYTES, COUNT, css_of_outcome, cut, esc, table};
 use crate::report::Report;
 use crate::report::history::Run;
-use crate::report::human::{bytes, count, span, usd};
+use crate::report::human::{bytes, count, counted, span, usd};
 use crate::report::svg::{Columns, Figure, Series};
 
 /// Runs that are drawn, and runs that are listed.
@@ -45,6 +45,7 @@ pub(super) fn runs(report: &Report) -> String {
                     usd(run.monthly_saving_usd)
                 )
             };
+            let left = left(run);
             let problem = run.problem.as_deref().map_or_else(String::new, |problem| format!("; {}", cut(problem)));
             format!(
                 "<tr><th scope=\"row\" class=\"text\">{}</th><td class=\"text\">{job}</td><td class=\"text\">\
@@ -53,7 +54,7 @@ pub(super) fn runs(report: &Report) -> String {
                 css_of_outcome(&run.outcome),
                 esc(&run.outcome),
                 esc(&span(Duration::from_millis(run.duration_ms))),
-                esc(&format!("{did}{problem}")),
+                esc(&format!("{did}{left}{problem}")),
             )
         })
         .collect();
@@ -95,4 +96,15 @@ fn chart_of_runs(id: &str, title: &str, runs: &[Run], figure: Figure, what: fn(&
         label_every: drawn.len().max(8).div_ceil(4),
     }
     .render()
+}
+
+/// What a transition left where it was, and why.
+fn left(run: &Run) -> String {
+    if run.skipped.is_empty() {
+        return String::new();
+    }
+    let objects = run.skipped.iter().map(|(_, objects)| objects).sum();
+    let reasons: Vec<String> =
+        run.skipped.iter().map(|(reason, objects)| format!("{} {}", count(*objects), cut(reason))).collect();
+    format!("; {} left: {}", counted(objects, "object"), reasons.join(", "))
 }

@@ -1,10 +1,16 @@
 //! Costs against published examples, by hand, and by properties.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use proptest::prelude::*;
 
 use super::*;
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
+use crate::tiering::policy::guard::{Archived, Bench, Copies, Evidence, Guards, Judgement, Rule};
+use crate::tiering::policy::objection::SkipReason;
+use crate::tiering::policy::recency::{Recency, RecencyStep};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -111,6 +117,65 @@ fn restores_cost_what_the_published_example_says() {
     assert!((exactly_gb * 0.01 - 1024.0).abs() < 0.01);
 }
 
+/// S3 FAQ, S3 Glacier Flexible Retrieval, "How is my storage charge calculated": 100,000 objects of 1 GB each are billed as
+/// 100,003.2 GB of GLACIER and 0.8 GB of STANDARD. (It takes a KB for a millionth of a GB.)
+#[test]
+fn a_hundred_thousand_archived_gigabytes_cost_what_the_faq_says() {
+    let prices = us_east_1();
+    let cost = 100_000.0 * prices.monthly_storage_usd(stored(StorageClass::Glacier, GIB)).unwrap();
+    let faq = 100_003.2 * 0.0036 + 0.8 * 0.023;
+    assert!((cost - faq).abs() < faq * 1e-5, "{cost} instead of {faq}");
+}
+
+/// AWS Pricing Calculator, S3 Glacier Deep Archive, us-east-1, 100 GB a month of 10 KB on average: 10,485,760 objects; 320 GB
+/// of overhead at 0.00099 are $0.3168, 80 GB at STANDARD's price $1.84, the objects themselves $0.099; together $2.2558. (As
+/// quoted, step by step, in "Explain AWS S3 Glacier Storage Class charges", Stack Overflow.)
+#[test]
+fn ten_million_small_archived_objects_cost_what_the_calculator_says() {
+    let prices = us_east_1();
+    let cost = prices.monthly_storage_usd(stored(StorageClass::DeepArchive, 10 * KIB)).unwrap();
+    close(cost * 10_485_760.0, 0.3168 + 1.84 + 0.099, "DEEP_ARCHIVE");
+    let standard = prices.monthly_storage_usd(stored(StorageClass::Standard, 10 * KIB)).unwrap() * 10_485_760.0;
+    close(standard, 2.30, "the same in STANDARD, which is hardly more");
+}
+
+/// S3 FAQ, S3 Standard-IA and S3 Glacier Instant Retrieval, "Is there a minimum object storage charge": an object of 6 KB is
+/// charged for its 6 KB and for 122 KB more.
+#[test]
+fn a_small_object_pays_for_what_it_lacks_to_the_floor_as_the_faq_says() {
+    let prices = us_east_1();
+    for class in [StorageClass::StandardIa, StorageClass::GlacierIr] {
+        let cost = |bytes| prices.monthly_storage_usd(stored(class, bytes)).unwrap();
+        let rate = prices.class(class).unwrap().storage_gb_month;
+        close(cost(6 * KIB), rate * (6 + 122) as f64 * KIB as f64 / BYTES_PER_GB, class.as_str());
+    }
+}
+
+/// S3 FAQ, S3 Glacier Instant Retrieval, "minimum storage duration": in us-east-1 $0.012 a GB are due that is deleted within
+/// three months; deleted on day 30, $0.008 of them.
+#[test]
+fn leaving_glacier_instant_retrieval_early_costs_what_the_faq_says() {
+    let prices = us_east_1();
+    for (day, expected) in [(0, 0.012), (30, 0.008), (90, 0.0)] {
+        let question = MoveQuestion {
+            days_in_class: Some(day),
+            ..question(StorageClass::GlacierIr, StorageClass::DeepArchive, GIB)
+        };
+        close(prices.move_cost(&question).unwrap().early_deletion_usd, expected, &format!("day {day}"));
+    }
+}
+
+/// A bill of November 2012 (alestic.com, "Cost of Transitioning S3 Objects to Glacier"): 5,306,220 objects of 350 GB together
+/// at $0.05 a thousand came to $265.31, the price of those days.
+#[test]
+fn archiving_many_small_objects_costs_what_was_once_billed() {
+    let mut prices = us_east_1();
+    prices.classes.glacier.put_per_1000 = 0.05;
+    let bytes = 350 * GIB / 5_306_220;
+    let cost = prices.move_cost(&question(StorageClass::Standard, StorageClass::Glacier, bytes)).unwrap();
+    assert_eq!((cost.one_off_usd() * 5_306_220.0 * 100.0).round() / 100.0, 265.31);
+}
+
 /// S3 FAQ, "How will I be charged and billed": 100 GB are 107,374,182,400 bytes; and the pricing page's footnotes on
 /// floors and overheads, by hand.
 #[test]
@@ -203,6 +268,79 @@ fn times(prices: &Prices, factor: f64) -> Prices {
     serde_json::from_value(value).unwrap()
 }
 
+/// The prices with one class dearer in everything than every other.
+fn with_a_dear_class(prices: &Prices, dear: StorageClass) -> Prices {
+    let mut prices = prices.clone();
+    let all = StorageClass::MANAGED.map(|class| *prices.class(class).unwrap());
+    let highest = |what: fn(&ClassPrices) -> f64| 2.0 * all.iter().map(what).fold(0.01, f64::max);
+    let table = &mut prices.classes;
+    let place = match dear {
+        StorageClass::Standard => &mut table.standard,
+        StorageClass::IntelligentTiering => &mut table.intelligent_tiering,
+        StorageClass::StandardIa => &mut table.standard_ia,
+        StorageClass::OnezoneIa => &mut table.onezone_ia,
+        StorageClass::GlacierIr => &mut table.glacier_ir,
+        StorageClass::Glacier => &mut table.glacier,
+        StorageClass::DeepArchive => &mut table.deep_archive,
+        other => panic!("nothing is moved to {other}"),
+    };
+    *place = ClassPrices {
+        storage_gb_month: highest(|p| p.storage_gb_month),
+        put_per_1000: highest(|p| p.put_per_1000),
+        get_per_1000: highest(|p| p.get_per_1000),
+        retrieval_gb: highest(|p| p.retrieval_gb),
+    };
+    prices
+}
+
+/// A row that recency has something to say of, under guards that ask for a saving within a year.
+fn any_row() -> impl Strategy<Value = LedgerRow> {
+    let class = prop::sample::select(StorageClass::MANAGED.to_vec());
+    (class, 0..(1_u64 << 34), 0..400_i64, 0..400_i64).prop_map(|(class, size, idle, since)| {
+        let id = ObjectId::new(BucketName::new("bucket").unwrap(), ObjectKey::new("key").unwrap());
+        LedgerRow {
+            etag: Some(ETag::new("e").unwrap()),
+            count: 1,
+            event_time: Some(now() - TimeDelta::days(idle)),
+            class: Some(class),
+            size: Some(size),
+            class_since: Some(now() - TimeDelta::days(since)),
+            ..LedgerRow::new(id)
+        }
+    })
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+/// What becomes of a row at these prices, if a policy wants it in `to`.
+fn judge(prices: &Prices, row: &LedgerRow, to: StorageClass) -> Judgement {
+    let guards = Guards {
+        min_object_bytes: 0,
+        minimum_duration: Rule::Waived,
+        saving: Rule::Enforced,
+        max_payback_months: Some(12.0),
+        archived: Archived::Restore,
+        require_recent_ingest: None,
+        copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
+        restore: RestoreSpeed::Standard,
+        restore_days: 1,
+    };
+    let always = Recency::new(vec![RecencyStep { up_to_days: None, class: to }]).unwrap();
+    let bench = Bench { now: now(), guards: &guards, evidence: Evidence::default(), prices };
+    bench.judge(row, always.decide(row, now()))
+}
+
+/// The same judgement, whatever it costs.
+fn outcome(judgement: &Judgement) -> (Option<StorageClass>, Option<SkipReason>) {
+    match judgement {
+        Judgement::Stay(_) => (None, None),
+        Judgement::Move(proposal) => (Some(proposal.decision.target), None),
+        Judgement::Skip { objection, .. } => (None, Some(objection.reason())),
+    }
+}
+
 fn any_question() -> impl Strategy<Value = MoveQuestion> {
     let class = || prop::sample::select(StorageClass::MANAGED.to_vec());
     (class(), class(), 0..(1_u64 << 42), prop::option::of(0..400_u64), 0..200_u64).prop_map(
@@ -214,7 +352,46 @@ fn any_question() -> impl Strategy<Value = MoveQuestion> {
     )
 }
 
+#[test]
+fn a_class_that_is_dearer_in_everything_is_never_the_cheapest() {
+    for prices in all() {
+        for dear in StorageClass::MANAGED {
+            let prices = with_a_dear_class(&prices, dear);
+            for bytes in [0, 1, KIB, 12 * KIB, 128 * KIB, MIB, GIB, 5000 * GIB] {
+                // What costs nothing anywhere is where it is looked for first.
+                let cheapest = prices.cheapest_at_rest(bytes);
+                assert!(cheapest != dear || bytes == 0, "{dear} for {bytes} bytes in {}", prices.region);
+            }
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_class_that_is_dearer_in_everything_is_never_demoted_to(
+        row in any_row(),
+        dear in prop::sample::select(StorageClass::MANAGED.to_vec()),
+    ) {
+        let from = row.class.unwrap();
+        for prices in all() {
+            let judgement = judge(&with_a_dear_class(&prices, dear), &row, dear);
+            if from.is_demotion_to(dear) && row.size > Some(0) {
+                prop_assert!(!matches!(judgement, Judgement::Move(_)), "{judgement:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn doubled_prices_change_no_decision(
+        row in any_row(),
+        to in prop::sample::select(StorageClass::MANAGED.to_vec()),
+    ) {
+        for prices in all() {
+            // Twice is exact in binary: not even a rounding differs.
+            prop_assert_eq!(outcome(&judge(&prices, &row, to)), outcome(&judge(&times(&prices, 2.0), &row, to)));
+        }
+    }
+
     #[test]
     fn doubled_prices_double_every_cost_and_change_no_break_even(question in any_question()) {
         for prices in all() {
