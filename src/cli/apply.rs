@@ -29,7 +29,7 @@ twice.
 Examples:
   tierd apply --dry-run plan.jsonl
   tierd apply plan.jsonl
-  jq -c 'select(.tierd_plan or .bucket == \"siuu42-1762000000\")' plan.jsonl | tierd apply -
+  jq -c 'select(.bucket == \"siuu42-1762000000\")' plan.jsonl | tierd apply -
 
 Exit code 0: done, whatever was left where it is; 1: some moves failed; 64: FILE is no plan; 75: a daemon runs the
 transition job now.")]
@@ -91,7 +91,7 @@ fn shown(name: &str) -> &str {
 
 /// An ingest since then may have counted uses that the plan does not know of.
 async fn warn_if_older_than_the_evidence(app: &App, plan: &CheckedPlan) -> Result<()> {
-    let made = plan.header().created_at;
+    let Some(made) = plan.made_at() else { return Ok(()) };
     if let Some(ingested) = app.state.last_ok(Job::Ingest.as_str()).await?.filter(|ingested| *ingested > made) {
         tracing::warn!(
             event = "plan.outdated",

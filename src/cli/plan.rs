@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::report::human::{bytes, count, counted, months, usd};
 use crate::report::tables::{add, printable, table};
 use crate::report::text::skipped;
-use crate::tiering::plan::{BucketSummary, CapLimits, PLAN_VERSION, PlanHeader, Summary, Totals};
+use crate::tiering::plan::{BucketSummary, CapLimits, Summary, Totals};
 
 /// Buckets that are listed on a terminal.
 const BUCKETS: usize = 20;
@@ -36,8 +36,8 @@ changed, and no lease is taken: it may be made beside a running daemon.
   saves a month  what storage costs less; moves that are wanted for reading raise it
   paid back in   one by the other; never, where nothing is saved
 
-With --out, FILE has one JSON object a line: first a header, then a move a line, with its object, ETag, size, classes,
-cost, saving and the reason. People can read it, `jq` can sift it, and `tierd apply FILE` executes it.
+With --out, FILE has one JSON object a line, a move each, with its object, ETag, size, classes, cost, saving and the
+reason. People can read it, `jq` and `grep` can sift it, and `tierd apply FILE` executes it.
 
 Examples:
   tierd plan
@@ -62,14 +62,7 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let _on_signal = super::run::stop_on_signal(stop.clone())?;
     let progress = Progress::default();
     let bar = ProgressBar::show(progress.clone());
-    let header = PlanHeader {
-        tierd_plan: PLAN_VERSION,
-        created_at: clock::now_secs(),
-        prices_region: planner.prices.region.clone(),
-        prices_as_of: planner.prices.as_of,
-        restore: planner.guards.restore,
-    };
-    let planned = make(&planner, header, args.out.as_deref(), &progress, &stop).await;
+    let planned = make(&planner, args.out.as_deref(), &progress, &stop).await;
     bar.finish();
     let plan =
         Plan { planner: &planner, planned: planned?, list: &list, out: args.out.as_deref(), ended: clock::now() };
@@ -82,21 +75,15 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
 }
 
 /// Makes the plan, and the file if one is wanted: whole, or not at all.
-async fn make(
-    planner: &Planner,
-    header: PlanHeader,
-    out: Option<&Path>,
-    progress: &Progress,
-    stop: &CancellationToken,
-) -> Result<Planned> {
+async fn make(planner: &Planner, out: Option<&Path>, progress: &Progress, stop: &CancellationToken) -> Result<Planned> {
     let file = out.map(WholeFile::create).transpose().with_context(|| writing(out))?;
     let (moves, planning) = planner.begin(progress, stop);
     let (planned, file) = match file {
         None => (tokio::join!(planning, discard(moves, progress)).0, None),
         Some(mut file) => {
-            let progress = progress.clone();
+            let (planned_at, progress) = (planner.now.trunc_subsecs(0), progress.clone());
             let taking = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || {
-                write_plan(&mut file, &header, moves, &progress).map(|()| file)
+                write_plan(&mut file, planned_at, moves, &progress).map(|()| file)
             }));
             let (planned, written) = tokio::join!(planning, taking);
             (planned, Some(written?.with_context(|| writing(out))?))

@@ -1,6 +1,8 @@
 //! Past runs of a job, as far as a report shows them. They were written by other versions of the program too: a figure that
 //! is missing is 0.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -54,7 +56,7 @@ fn skipped(reasons: &Value) -> Vec<(String, u64)> {
     let counts = reasons.as_object().into_iter().flatten();
     let mut skipped: Vec<(String, u64)> =
         counts.filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect();
-    skipped.sort_by(|a, b| b.1.cmp(&a.1));
+    skipped.sort_by_key(|(_, objects)| Reverse(*objects));
     skipped
 }
 

@@ -1,5 +1,6 @@
 //! A report for a terminal.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -82,7 +83,7 @@ fn moves(report: &Report) -> String {
 /// A table of what the guards keep where it is: the reason by its name, and in words.
 pub(crate) fn skipped(reasons: &BTreeMap<SkipReason, u64>) -> impl fmt::Display {
     let mut most_first: Vec<_> = reasons.iter().collect();
-    most_first.sort_by(|a, b| b.1.cmp(a.1));
+    most_first.sort_by_key(|(_, objects)| Reverse(**objects));
     let mut shown = table(&["left where they are", "objects", "because"]);
     for (reason, objects) in most_first {
         add(&mut shown, reason.as_str(), &[count(*objects), of_reason(*reason).to_owned()]);

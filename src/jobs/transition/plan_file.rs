@@ -6,25 +6,24 @@ use std::fs::File;
 use std::io::{self, BufReader, Seek, Write};
 
 use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::planner::Planned;
 use super::{MOVES_AHEAD, add_problem};
 use crate::progress::Progress;
-use crate::tiering::plan::{CapLimits, Caps, PlanError, PlanHeader, PlanReader, PlannedMove};
+use crate::tiering::plan::{CapLimits, Caps, PlanError, PlanLine, PlanReader, PlannedMove};
 use crate::tiering::policy::PolicyName;
 
-/// Writes a plan, its header first, until the moves end. Blocks; where writing fails no more moves are taken.
+/// Writes moves that were decided at `planned_at`, until they end. Blocks; where writing fails no more moves are taken.
 pub fn write_plan(
     out: &mut impl Write,
-    header: &PlanHeader,
+    planned_at: DateTime<Utc>,
     mut moves: mpsc::Receiver<PlannedMove>,
     progress: &Progress,
 ) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, header)?;
-    out.write_all(b"\n")?;
     while let Some(planned) = moves.blocking_recv() {
-        serde_json::to_writer(&mut *out, &planned)?;
+        serde_json::to_writer(&mut *out, &PlanLine::new(&planned, planned_at))?;
         out.write_all(b"\n")?;
         progress.add_done(1);
     }
@@ -35,7 +34,7 @@ pub fn write_plan(
 #[derive(Debug)]
 pub struct CheckedPlan {
     file: File,
-    header: PlanHeader,
+    made_at: Option<DateTime<Utc>>,
     moves: u64,
     policies: BTreeSet<PolicyName>,
 }
@@ -43,18 +42,19 @@ pub struct CheckedPlan {
 impl CheckedPlan {
     /// Reads the file to its end, which must be one that can be read twice. Blocks. Fails at the first line that is no move.
     pub fn check(file: File) -> Result<Self, PlanError> {
-        let mut reader = PlanReader::new(BufReader::new(&file))?;
+        let mut reader = PlanReader::new(BufReader::new(&file));
         let (mut moves, mut policies) = (0, BTreeSet::new());
         for planned in reader.by_ref() {
-            moves += 1;
             policies.insert(planned?.policy);
+            moves += 1;
         }
-        let header = reader.header().clone();
-        Ok(Self { file, header, moves, policies })
+        let made_at = reader.oldest();
+        Ok(Self { file, made_at, moves, policies })
     }
 
-    pub fn header(&self) -> &PlanHeader {
-        &self.header
+    /// When the earliest of its moves was decided; None for a plan without any.
+    pub fn made_at(&self) -> Option<DateTime<Utc>> {
+        self.made_at
     }
 
     /// How many moves there are.
@@ -76,11 +76,10 @@ impl CheckedPlan {
     }
 
     fn send_all(mut self, caps: CapLimits, moves: &mpsc::Sender<PlannedMove>, progress: &Progress) -> Result<Planned> {
-        const CHANGED: &str = "reading the plan again, which was in order a moment ago";
-        self.file.rewind().context(CHANGED)?;
+        self.file.rewind().context("reading the plan a second time")?;
         let mut caps = Caps::new(caps);
         let mut planned = Planned::default();
-        for next in PlanReader::new(BufReader::new(&self.file)).context(CHANGED)? {
+        for next in PlanReader::new(BufReader::new(&self.file)) {
             let next = match next {
                 Ok(next) => next,
                 // Somebody writes into the file: what was sent stands, what follows is not to be believed.
@@ -129,8 +128,7 @@ mod tests {
 
     fn plan(lines: &[&str]) -> File {
         let mut file = tempfile::tempfile().unwrap();
-        let header = r#"{"tierd_plan":1,"created_at":"2026-11-21T00:00:00Z","prices_region":"us-east-1","prices_as_of":"2026-08-01","restore":"standard"}"#;
-        for line in [&header].into_iter().chain(lines) {
+        for line in lines {
             writeln!(file, "{line}").unwrap();
         }
         file.rewind().unwrap();
@@ -139,17 +137,17 @@ mod tests {
 
     fn line(key: &str) -> String {
         format!(
-            r#"{{"bucket":"bucket","key":"{key}","etag":"e","size":100,"from":"STANDARD","to":"STANDARD_IA","policy":"recency","reason":"r","cost_usd":0.5,"monthly_saving_usd":0.25,"months_to_break_even":2.0}}"#
+            r#"{{"tierd_plan":1,"planned_at":"2026-11-21T00:00:00Z","bucket":"bucket","key":"{key}","etag":"e","size":100,"from":"STANDARD","to":"STANDARD_IA","policy":"recency","reason":"r","cost_usd":0.5,"monthly_saving_usd":0.25,"months_to_break_even":2.0}}"#
         )
     }
 
     #[test]
     fn a_line_that_is_no_move_is_found_before_any_is_sent() {
         let error = CheckedPlan::check(plan(&[&line("a"), "{\"bucket\":"])).unwrap_err();
-        assert!(error.to_string().starts_with("line 3 is no move"), "{error}");
+        assert!(error.to_string().starts_with("line 2 is no move"), "{error}");
         let negative = line("a").replace("0.5", "-0.5");
         let error = CheckedPlan::check(plan(&[&negative])).unwrap_err();
-        assert!(error.to_string().starts_with("line 2: "), "{error}");
+        assert!(error.to_string().starts_with("line 1: "), "{error}");
     }
 
     #[tokio::test]
@@ -176,16 +174,16 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let checked = CheckedPlan::check(plan(&[])).unwrap();
         let (sender, moves) = mpsc::channel(2);
         for key in ["a", "line\\nbreak"] {
             sender.try_send(serde_json::from_str(&line(key)).unwrap()).unwrap();
         }
         drop(sender);
         let mut out = tempfile::tempfile().unwrap();
-        write_plan(&mut out, checked.header(), moves, &Progress::default()).unwrap();
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        write_plan(&mut out, at, moves, &Progress::default()).unwrap();
         out.rewind().unwrap();
         let again = CheckedPlan::check(out).unwrap();
-        assert_eq!((again.header(), again.moves()), (checked.header(), 2));
+        assert_eq!((again.made_at(), again.moves()), (Some(at), 2));
     }
 }
