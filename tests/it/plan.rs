@@ -171,12 +171,17 @@ async fn what_has_changed_since_the_plan_is_left_alone_and_named() {
     let world = World::new("planchanged", OPEN).await;
     let bucket = some_objects(&world).await;
     object(&world, &bucket, "as planned", MIB, "STANDARD", 1, 45).await;
+    let whole = world.bucket("whole").await;
+    object(&world, &whole, "k", MIB, "STANDARD", 1, 45).await;
     let (file, _) = plan_to(&world, "plan.jsonl").await;
     world.put(&bucket, "a b+한글", MIB + 1, "STANDARD").await;
     world.put(&bucket, "cool", 3 * MIB, "GLACIER_IR").await;
     world.s3().delete_object().bucket(&bucket).key("cold").send().await.unwrap();
 
-    let expected = json!({"changed": 2, "gone": 1});
+    world.s3().delete_object().bucket(&whole).key("k").send().await.unwrap();
+    world.s3().delete_bucket().bucket(&whole).send().await.unwrap();
+
+    let expected = json!({"changed": 2, "gone": 2});
     let (code, dry) = world.run_json(&["apply", "--dry-run", &file]).await;
     assert_eq!((code, &dry["moved"], &dry["skipped"]), (0, &json!(0), &expected), "{dry}");
     let output = world.run(&["apply", &file, "--json"]).await;

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::limiter::{Limiter, Watch};
 use super::obstacle::{Expected, Versions, obstacle};
 use super::{Skips, add_problem};
-use crate::aws::{AwsError, AwsResult};
+use crate::aws::{AwsError, AwsResult, Kind};
 use crate::clock;
 use crate::jobs::Mode;
 use crate::ledger::{Change, Ledger, Placement};
@@ -235,6 +235,8 @@ impl Inner {
         let id = planned.id();
         let facts = match self.facts(&id.bucket).await {
             Ok(facts) => facts,
+            // The bucket is gone, and all in it.
+            Err(error) if error.kind == Kind::NotFound => return Done::Skipped(SkipReason::Gone),
             Err(error) => return failed(error),
         };
         if let Some(reason) = self.versions.obstacle(facts.versioning) {
