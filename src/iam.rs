@@ -29,6 +29,9 @@ pub enum Part {
     Transition,
     Restore,
     Replicate,
+    /// `tierd plan`, `explain` and `report`: reads, for people who look at what would be moved. What runs transitions may do
+    /// all of it.
+    Plan,
     /// `tierd check` and `tierd status`, and what the daemon looks at when it starts.
     Check,
     /// `tierd init`: makes tables and queues. Never part of what the daemon may do.
@@ -37,13 +40,14 @@ pub enum Part {
 
 impl Part {
     /// Every part that there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Provision,
         Self::Ingest,
         Self::Reconcile,
         Self::Transition,
         Self::Restore,
         Self::Replicate,
+        Self::Plan,
         Self::Check,
         Self::Init,
     ];
@@ -58,7 +62,7 @@ impl Part {
             Self::Restore => settings.restore.enabled,
             Self::Replicate => !settings.replicate.is_empty(),
             Self::Check => true,
-            Self::Init => false,
+            Self::Plan | Self::Init => false,
         };
         Self::ALL.into_iter().filter(wanted).collect()
     }
@@ -72,6 +76,7 @@ impl Part {
             Self::Transition => "transition",
             Self::Restore => "restore",
             Self::Replicate => "replicate",
+            Self::Plan => "plan",
             Self::Check => "check",
             Self::Init => "init",
         }
@@ -147,6 +152,7 @@ pub fn policy(settings: &Settings, parts: &[Part], place: &Place) -> Policy {
             Part::Transition => needs.transition(),
             Part::Restore => needs.restore(),
             Part::Replicate => needs.replicate(),
+            Part::Plan => needs.plan(),
             Part::Check => needs.check(),
             Part::Init => needs.init(),
         }
@@ -198,6 +204,10 @@ const MOVE: &[&str] = &[
     "s3:PutObjectRetention",
     "s3:PutObjectTagging",
 ];
+
+/// HEAD, with the lock, and the tags. GetObject lets whoever has it read the object as well: S3 has no narrower action for HEAD.
+const LOOK_AT_OBJECT: &[&str] =
+    &["s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention", "s3:GetObjectTagging"];
 
 /// A restore, and the tag that remembers it.
 const ASK_FOR_RESTORE: &[&str] =
@@ -348,6 +358,16 @@ impl Needs<'_> {
         );
         self.allow("DestinationAcls", &["s3:PutObjectAcl"], with_acl, None);
         self.keys_of_objects();
+    }
+
+    fn plan(&mut self) {
+        // The last good ingest, and for `report` the history of runs.
+        self.state(&["dynamodb:GetItem", "dynamodb:Query"]);
+        let ledger = self.table(&self.settings.ledger.table);
+        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"], [ledger], None);
+        let (buckets, objects) = self.tiered();
+        self.allow("TieredBuckets", BUCKET_FACTS, buckets, self.own());
+        self.allow("TieredObjects", LOOK_AT_OBJECT, objects, self.own());
     }
 
     fn check(&mut self) {

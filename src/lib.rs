@@ -29,6 +29,7 @@
 //! | how accesses are counted exactly once | [`jobs::ingest`]; [`tiering::access_log`] for the formats |
 //! | how the ledger is kept true | [`jobs::reconcile`]; [`tiering::reconcile`] for the merge-join |
 //! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
+//! | what a plan is, how it becomes moves | [`tiering::plan`] (the file), [`jobs::transition`] (planner and executor) |
 //! | how an object is moved without losing anything | [`s3::copy`] |
 //! | how an archived object comes back | [`restore`], [`queue`]; [`tiering::restore`] for the decisions |
 //! | what outlives a process | [`state`], which lists every item of the state table |

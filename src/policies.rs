@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, bail};
 use chrono::TimeDelta;
 
-use crate::config::{self, Restore, RestoreTier, Transition};
+use crate::config::{self, Restore, RestoreTier, Settings, Transition};
+use crate::prices::PriceList;
 use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::object::BucketName;
 use crate::tiering::policy::PolicyName;
@@ -17,6 +18,16 @@ use crate::tiering::policy::recency::{Recency, RecencyStep};
 pub enum BucketPolicy {
     Recency(Recency),
     Frequency(Frequency),
+}
+
+impl BucketPolicy {
+    /// What it is called in the configuration and in reports.
+    pub fn name(&self) -> PolicyName {
+        match self {
+            Self::Recency(_) => PolicyName::Recency,
+            Self::Frequency(_) => PolicyName::Frequency,
+        }
+    }
 }
 
 /// The policy of every bucket: the default one, and those of prefixes.
@@ -56,11 +67,24 @@ impl BucketPolicies {
 
     /// The name of the policy that holds where no override does.
     pub fn default_name(&self) -> PolicyName {
-        match self.default {
-            BucketPolicy::Recency(_) => PolicyName::Recency,
-            BucketPolicy::Frequency(_) => PolicyName::Frequency,
-        }
+        self.default.name()
     }
+}
+
+/// Every policy as it would be for a bucket if it held there, with the bucket's own settings: what `explain` compares. The
+/// adaptive policy joins here once there is one.
+pub fn candidates(settings: &Transition, bucket: &BucketName) -> Result<Vec<BucketPolicy>> {
+    let own = settings
+        .bucket
+        .iter()
+        .filter(|one| bucket.as_str().starts_with(one.prefix.as_str()))
+        .max_by_key(|one| one.prefix.len());
+    let recency = own.and_then(|one| one.recency.as_deref()).unwrap_or(&settings.recency);
+    let frequency = own.and_then(|one| one.frequency.as_ref()).unwrap_or(&settings.frequency);
+    [config::PolicyName::Recency, config::PolicyName::Frequency]
+        .into_iter()
+        .map(|name| policy(name, recency, frequency).with_context(|| format!("policy {:?}", name.as_str())))
+        .collect()
 }
 
 fn policy(
@@ -103,6 +127,16 @@ pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
     }
 }
 
+/// The prices that costs are reckoned by: the user's own, else those of the region. Fails where the user's file cannot be used
+/// (any more: it was in order when the configuration was read).
+pub fn prices(settings: &Settings) -> Result<PriceList> {
+    let region = &settings.aws.region;
+    match &settings.transition.prices_file {
+        None => Ok(PriceList::of_region(region)),
+        Some(file) => PriceList::of_file(file, region).context("reading transition.prices_file"),
+    }
+}
+
 /// When a copy goes in parts, and how large they are.
 pub fn copies(transition: &Transition) -> Copies {
     Copies { multipart_threshold_bytes: transition.multipart_threshold, part_bytes: transition.multipart_part_size }
@@ -111,7 +145,6 @@ pub fn copies(transition: &Transition) -> Copies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
     use crate::tiering::storage_class::StorageClass;
 
     fn transition(extra: &str) -> Settings {

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::App;
 use crate::clock;
-use crate::jobs::{AskedBy, Job, JobReport, Mode, Outcome, Ran, RunOptions};
+use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, RunOptions};
 use crate::metrics::{About, Metric, Unit};
 use crate::state::lease::Taken;
 use crate::state::runs::RunOutcome;
@@ -19,6 +19,17 @@ impl App {
     /// Fails only where nothing can be said of the job at all (the state table cannot be reached); a job that failed is a
     /// report with [`Outcome::Failed`].
     pub async fn run_job(&self, job: Job, options: &RunOptions, stop: &CancellationToken) -> Result<Ran> {
+        self.run_under_lease(job, options, stop, |stop| async move { self.work(job, options, &stop).await }).await
+    }
+
+    /// The same around another piece of work that counts as a run of the job. The work is told by its token when to stop.
+    pub(super) async fn run_under_lease<F: Future<Output = Result<Body>> + Send>(
+        &self,
+        job: Job,
+        options: &RunOptions,
+        stop: &CancellationToken,
+        work: impl FnOnce(CancellationToken) -> F + Send,
+    ) -> Result<Ran> {
         let lease = match self.state.take_lease(&format!("job#{}", job.as_str())).await? {
             Taken::Mine(lease) => lease,
             Taken::HeldBy(holder) => return Ok(Ran::HeldBy(holder)),
@@ -43,7 +54,7 @@ impl App {
             dry_run = options.mode == Mode::DryRun,
             "job started"
         );
-        let body = self.work(job, options, &token).await;
+        let body = work(token).await;
         let report = JobReport::new(job, options.mode, started_at, clock::now(), body);
         drop(watch);
         self.finish(job, &slot, &report, started_at).await;

@@ -1,4 +1,4 @@
-//! Reconcile and transition, made of what they may touch.
+//! Reconcile and transition, and the commands that plan, apply and explain its moves, made of what they may touch.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::App;
 use crate::clock;
 use crate::config::VersionedBuckets;
 use crate::jobs::reconcile::Reconcile;
-use crate::jobs::transition::{AskForRestore, Executor, Limiter, Planner, Transition, Versions};
-use crate::jobs::{Body, Job, RunOptions};
+use crate::jobs::transition::explain::Explainer;
+use crate::jobs::transition::{self, AskForRestore, CheckedPlan, Executor, Limiter, Planner, Transition, Versions};
+use crate::jobs::{Body, Job, Ran, RunOptions};
 use crate::policies::{self, BucketPolicies};
-use crate::prices::PriceList;
 use crate::restore::Asked;
 use crate::tiering::cost::Prices;
 use crate::tiering::plan::CapLimits;
@@ -35,45 +35,82 @@ impl App {
     }
 
     pub(super) async fn transition(&self, options: &RunOptions, stop: &CancellationToken) -> Result<Body> {
+        let transition = Transition { planner: self.planner().await?, executor: self.executor(stop) };
+        Ok(Body::Transition(transition.run_once(options.mode, &options.progress, stop).await?))
+    }
+
+    /// Makes the moves of a plan, as a run of the transition job: under its lease, into its history.
+    pub async fn apply(&self, plan: CheckedPlan, options: &RunOptions, stop: &CancellationToken) -> Result<Ran> {
+        let work = |stop: CancellationToken| async move {
+            let (executor, caps) = (self.executor(&stop), self.caps());
+            let report = transition::apply(plan, &executor, caps, options.mode, &options.progress, &stop).await?;
+            Ok(Body::Transition(report))
+        };
+        self.run_under_lease(Job::Transition, options, stop, work).await
+    }
+
+    /// The plan step of a transition as the settings have it, with what is known at this moment.
+    pub async fn planner(&self) -> Result<Planner> {
         let settings = &self.settings.transition;
-        let planner = Planner {
+        Ok(Planner {
             ledger: self.ledger.clone(),
             policies: BucketPolicies::from_settings(settings)?,
             guards: policies::guards(settings, &self.settings.restore),
             evidence: self.evidence().await?,
-            prices: self.prices(),
-            caps: CapLimits {
-                max_objects: settings.max_objects,
-                max_bytes: settings.max_bytes,
-                max_cost_usd: settings.max_cost_usd,
-            },
+            prices: self.prices()?,
+            caps: self.caps(),
             now: clock::now(),
-        };
-        let executor = Executor::new(
+        })
+    }
+
+    /// What looks at one object as a transition would.
+    pub async fn explainer(&self) -> Result<Explainer> {
+        Ok(Explainer {
+            planner: self.planner().await?,
+            s3: self.s3.clone(),
+            versions: self.versions(),
+            tag_key: self.settings.restore.tag_key.clone(),
+        })
+    }
+
+    fn caps(&self) -> CapLimits {
+        let settings = &self.settings.transition;
+        CapLimits {
+            max_objects: settings.max_objects,
+            max_bytes: settings.max_bytes,
+            max_cost_usd: settings.max_cost_usd,
+        }
+    }
+
+    fn versions(&self) -> Versions {
+        match self.settings.transition.versioned_buckets {
+            VersionedBuckets::Skip => Versions::Skip,
+            VersionedBuckets::Copy => Versions::Copy,
+            VersionedBuckets::CopyAndDeletePrevious => Versions::CopyAndDeletePrevious,
+        }
+    }
+
+    fn executor(&self, stop: &CancellationToken) -> Executor {
+        let settings = &self.settings.transition;
+        Executor::new(
             &self.s3.for_bulk(),
             self.ledger.clone(),
             Limiter::new(settings.max_requests_per_second),
             policies::copies(settings),
-            match settings.versioned_buckets {
-                VersionedBuckets::Skip => Versions::Skip,
-                VersionedBuckets::Copy => Versions::Copy,
-                VersionedBuckets::CopyAndDeletePrevious => Versions::CopyAndDeletePrevious,
-            },
+            self.versions(),
             settings.promote_archived.then(|| self.ask_for_restore(stop)),
             settings.concurrency,
             settings.max_error_fraction,
-        );
-        let transition = Transition { planner, executor };
-        Ok(Body::Transition(transition.run_once(options.mode, &options.progress, stop).await?))
+        )
     }
 
-    /// The region's prices; a line in the log where they are another region's, or old.
-    fn prices(&self) -> Prices {
-        let list = PriceList::of_region(&self.settings.aws.region);
+    /// The prices that hold; a line in the log where they are another region's, or old.
+    fn prices(&self) -> Result<Prices> {
+        let list = policies::prices(&self.settings)?;
         if let Some(warning) = list.warning(clock::now().date_naive()) {
             tracing::warn!(event = "prices.doubtful", "{warning}");
         }
-        list.prices
+        Ok(list.prices)
     }
 
     /// What is known of how well uses are seen. This is the one place where a plan's evidence comes from.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::{Exit, foreground};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
+use crate::policies;
 use crate::resources::{Finding, Resources, Standing, needed};
 
 /// How many times of each schedule are shown.
@@ -39,6 +40,9 @@ pub struct Args {
 pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     println!("{}", settings.to_toml());
     print!("{}", next_times(&settings, clock::now()));
+    if let Some(warning) = policies::prices(&settings)?.warning(clock::now().date_naive()) {
+        eprintln!("tierd: warning: {warning}");
+    }
     if args.offline {
         return Ok(Exit::Done);
     }

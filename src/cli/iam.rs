@@ -19,9 +19,10 @@ The policy names the tables, queues, buckets and prefixes of the configuration, 
   provision   new users' buckets and the URI on their row
   ingest      log files into the ledger
   reconcile   the buckets' listings against the ledger; every ingest is followed by one
-  transition  moves between storage classes; also `plan` and `apply`
+  transition  moves between storage classes; also `plan`, `apply` and `explain`
   restore     restore requests, their completion, the copy back
   replicate   new objects into other buckets, whose own policies have to allow it too
+  plan        reads the ledger and the heads of objects: `plan`, `explain` and `report`; `transition` has all of it
   check       reads how tables, queues and buckets are set: `check` and `status`
   init        makes tables and queues; for whoever runs `tierd init` once, and no part of `all`
 
@@ -69,6 +70,7 @@ impl ValueEnum for Selection {
             Selection::One(Transition),
             Selection::One(Restore),
             Selection::One(Replicate),
+            Selection::One(Plan),
             Selection::One(Check),
             Selection::One(Init),
         ];

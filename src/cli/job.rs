@@ -39,13 +39,18 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let bar = ProgressBar::show(progress);
     let ran = app.run_job(args.job, &options, &stop).await;
     bar.finish();
-    match ran? {
+    show(args.job, ran?, args.json)
+}
+
+/// Prints what a run came to, and says how the command ends.
+pub(super) fn show(job: Job, ran: Ran, json: bool) -> Result<Exit> {
+    match ran {
         Ran::HeldBy(holder) => {
-            eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", args.job.as_str());
+            eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", job.as_str());
             Ok(Exit::Held)
         }
         Ran::Done(report) => {
-            if args.json {
+            if json {
                 println!("{}", serde_json::to_string(&*report)?);
             } else {
                 print_report(&report);

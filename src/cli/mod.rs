@@ -1,12 +1,15 @@
 //! The command line: one file a command. A command builds the [`App`], runs something on it, prints the
 //! result on stdout and says how it went by its [`Exit`].
 
+mod apply;
 mod check;
 mod completions;
+mod explain;
 mod healthcheck;
 mod iam;
 mod init;
 mod job;
+mod plan;
 mod progress_bar;
 mod quarantine;
 mod replicate;
@@ -14,6 +17,7 @@ mod report;
 mod restore;
 mod run;
 mod status;
+mod whole_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,7 +53,7 @@ const AFTER_HELP: &str = "\
 First steps:
   tierd check --offline           the configuration as it takes effect, and when each job runs next
   tierd init --dry-run            what is missing in AWS; without --dry-run it is made
-  tierd job transition --dry-run  what would be moved, and what that costs and saves
+  tierd plan                      what would be moved, and what that costs and saves
 
 Exit codes:
   0   done
@@ -97,6 +101,20 @@ enum Command {
     /// A job runs under its lease, so that it never runs beside the daemon's own run of it: exit code 75 says that
     /// another one is running.
     Job(job::Args),
+    /// Shows what a transition run would do, and what each move costs and saves
+    ///
+    /// By pair of classes and by bucket: objects, bytes, the cost once, the saving a month and when it is paid back; and what
+    /// stays where it is, and why. Changes nothing.
+    Plan(plan::Args),
+    /// Executes a plan that `tierd plan --out FILE` wrote
+    ///
+    /// Moves exactly what the plan says and nothing else, and leaves alone what has changed since. Runs as the transition job,
+    /// under its lease.
+    Apply(apply::Args),
+    /// Shows everything that is known of one object, and what each policy would do with it and why
+    ///
+    /// Looks into the ledger and at the object itself, and changes nothing.
+    Explain(explain::Args),
     /// Copies the objects that were there before their [[replicate]] rule
     ///
     /// Walks the listing and copies what is missing at the destination or differs; what is there already is passed over, so
@@ -182,6 +200,9 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(settings, args).await,
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
+            Command::Plan(args) => plan::run(settings, args).await,
+            Command::Apply(args) => apply::run(settings, args).await,
+            Command::Explain(args) => explain::run(settings, args).await,
             Command::Replicate(args) => replicate::run(settings, args).await,
             Command::Restore(args) => restore::run(settings, args).await,
             Command::Status(args) => status::run(settings, args).await,

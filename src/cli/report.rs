@@ -1,10 +1,12 @@
 //! `tierd report`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::progress_bar::ProgressBar;
+use super::whole_file::WholeFile;
 use super::{Exit, foreground};
 use crate::clock;
 use crate::config::Settings;
@@ -58,27 +60,16 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
                 Form::Html => html::render(&report),
                 Form::Csv => csv::render(&report),
             };
-            write_whole(&file, &rendered).await.with_context(|| format!("writing {}", file.display()))?;
+            write_whole(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
         }
     }
     Ok(Exit::Done)
 }
 
-/// Writes beside the file and renames: whoever looks meanwhile sees the old report or the new one, never half of one.
-async fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let written = async {
-        tokio::fs::write(&beside, text).await?;
-        tokio::fs::rename(&beside, file).await
-    };
-    match written.await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let _never_there = tokio::fs::remove_file(&beside).await;
-            Err(error)
-        }
-    }
+fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut whole = WholeFile::create(file)?;
+    whole.write_all(text.as_bytes())?;
+    whole.finish()
 }
 
 #[cfg(test)]

@@ -132,6 +132,9 @@ fn settle(
         if let Some(policy) = &mut settings.provision.bucket_policy_file {
             *policy = sources.directory.join(&*policy);
         }
+        if let Some(prices) = &mut settings.transition.prices_file {
+            *prices = sources.directory.join(&*prices);
+        }
         let mut findings = validate::validate(&settings);
         for finding in &mut findings {
             finding.path = broken.original(&finding.path);

@@ -230,6 +230,8 @@ pub struct Transition {
     #[serde(default, with = "units::optional_size")]
     pub max_bytes: Option<u64>,
     pub max_cost_usd: Option<f64>,
+    /// A price table in the form of `config/prices/`, instead of the region's own.
+    pub prices_file: Option<PathBuf>,
     /// Ascending; the last step alone is open.
     pub recency: Vec<RecencyStep>,
     pub frequency: Frequency,

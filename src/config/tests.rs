@@ -52,8 +52,9 @@ fn what_stands_behind_a_number_sign_can_be_switched_on() {
             rest.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
         };
         let switched = line.strip_prefix("# ").filter(|rest| rest.starts_with("[[") || key(rest));
-        // The pattern is for another kind of source, and the policy file is not here.
-        if switched.is_some_and(|rest| rest.starts_with("path_pattern") || rest.starts_with("bucket_policy_file")) {
+        // The pattern is for another kind of source, and the files are not here.
+        let elsewhere = ["path_pattern", "bucket_policy_file", "prices_file"];
+        if switched.is_some_and(|rest| elsewhere.iter().any(|key| rest.starts_with(key))) {
             continue;
         }
         text.push_str(switched.unwrap_or(line));
@@ -171,6 +172,25 @@ fn a_relative_policy_file_starts_at_the_configurations_directory() {
     std::fs::write(&policy, "{\"Statement\": []}").unwrap();
     let loaded = load(Some(&config), []).unwrap();
     assert_eq!(loaded.settings.provision.bucket_policy_file, Some(policy));
+}
+
+#[test]
+fn every_mistake_of_a_price_file_is_one_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("tierd.toml");
+    let prices = directory.path().join("prices.toml");
+    std::fs::write(&config, format!("{SOURCE}[transition]\nprices_file = \"prices.toml\"\n")).unwrap();
+    let missing = load(Some(&config), []).unwrap_err().to_string();
+    assert!(missing.contains(":5: key `transition.prices_file`") && missing.contains("leave the key out"), "{missing}");
+    let table = include_str!("../../config/prices/ap-northeast-1.toml");
+    let broken = table.replace("currency = \"USD\"", "").replace("per_1000 = 11.42", "per_1000 = -1");
+    std::fs::write(&prices, broken).unwrap();
+    let wrong = load(Some(&config), []).unwrap_err().to_string();
+    assert_eq!(wrong.lines().count(), 2, "{wrong}");
+    assert!(wrong.contains("prices.toml: key `currency`: is missing"), "{wrong}");
+    std::fs::write(&prices, table).unwrap();
+    let loaded = load(Some(&config), []).unwrap();
+    assert_eq!(loaded.settings.transition.prices_file, Some(prices));
 }
 
 /// The file's text, below a complete beginning of three lines, and what the one line of complaint must say.

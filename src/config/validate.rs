@@ -1,7 +1,7 @@
 //! Whether settings that can be read make sense, by themselves and together.
 //!
 //! What a single value's type can check (names of classes, schedules, time zones, sizes) is checked while reading; here
-//! stands what needs the value's meaning or its neighbours. Nothing outside is asked but the bucket policy file.
+//! stands what needs the value's meaning or its neighbours. Nothing outside is asked but the bucket policy file and the price file.
 
 mod names;
 
@@ -14,6 +14,7 @@ use regex::Regex;
 use super::read::Finding;
 use super::settings::*;
 use super::units::{format_duration, format_size};
+use crate::prices::{PriceFileError, PriceList, PriceProblem};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -30,7 +31,7 @@ pub(super) fn validate(settings: &Settings) -> Vec<Finding> {
     checks.provision(&settings.provision);
     checks.ingest(&settings.ingest);
     checks.reconcile(&settings.reconcile);
-    checks.transition(&settings.transition);
+    checks.transition(&settings.transition, &settings.aws.region);
     checks.restore(&settings.restore);
     checks.queues(settings);
     checks.replicate(&settings.replicate);
@@ -301,7 +302,25 @@ impl Checks {
         self.at_least("reconcile.concurrency", reconcile.concurrency, 1);
     }
 
-    fn transition(&mut self, transition: &Transition) {
+    fn prices(&mut self, transition: &Transition, region: &str) {
+        const KEY: &str = "transition.prices_file";
+        let Some(file) = &transition.prices_file else { return };
+        match PriceList::of_file(file, region) {
+            Ok(_) => {}
+            Err(PriceFileError::Wrong { path, problems }) => {
+                for PriceProblem { key, wrong, right } in problems {
+                    self.add(KEY, format!("{}: key `{key}`: {wrong}", path.display()), right);
+                }
+            }
+            Err(error @ PriceFileError::Unreadable { .. }) => {
+                self.add(KEY, error.to_string(), "name a file that is there and may be read, or leave the key out");
+            }
+            Err(error) => self.add(KEY, error.to_string(), "write it in the form of config/prices/us-east-1.toml"),
+        }
+    }
+
+    fn transition(&mut self, transition: &Transition, region: &str) {
+        self.prices(transition, region);
         self.size("transition.multipart_threshold", transition.multipart_threshold, MIN_PART_BYTES, MAX_COPY_BYTES);
         self.size("transition.multipart_part_size", transition.multipart_part_size, MIN_PART_BYTES, MAX_COPY_BYTES);
         self.at_least("transition.concurrency", transition.concurrency, 1);

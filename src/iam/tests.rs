@@ -117,6 +117,14 @@ fn each_part_may_do_its_own_work() {
         ],
     );
     table(
+        Part::Plan,
+        &[
+            "arn:aws:dynamodb:ap-northeast-1:123456789012:table/file_access dynamodb:Scan",
+            "arn:aws:s3:::siuu*/* s3:GetObject ?aws:ResourceAccount",
+            "arn:aws:s3:::siuu* s3:GetBucketVersioning ?aws:ResourceAccount",
+        ],
+    );
+    table(
         Part::Check,
         &[
             "arn:aws:dynamodb:ap-northeast-1:123456789012:table/tierd_state dynamodb:DescribeTimeToLive",
@@ -141,6 +149,7 @@ fn no_part_may_do_anothers_work() {
         (Part::Transition, &["s3:DeleteObject", "s3:RestoreObject", "sqs:", "table/user", "dynamodb:CreateTable"]),
         (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "dynamodb:Scan", "table/user"]),
         (Part::Replicate, &["siuu", "table/file_access", "s3:DeleteObject"]),
+        (Part::Plan, &["Put", "Update", "Delete", "Create", "s3:RestoreObject", "sqs:", "kms:", "table/user"]),
         (Part::Check, &["Put", "Update", "Delete", "Create", "s3:GetObject", "sqs:Receive"]),
         (Part::Init, &["s3:Put", "s3:Create", "s3:GetObject", "sqs:Receive", "sqs:SetQueueAttributes"]),
     ] {
@@ -148,6 +157,14 @@ fn no_part_may_do_anothers_work() {
         for text in never {
             assert!(!names(&policy, text), "{} may {text}: {:#?}", part.as_str(), allowed(&policy));
         }
+    }
+}
+
+#[test]
+fn who_may_run_transitions_may_plan_them() {
+    let transition = allowed(&one(EXAMPLE, Part::Transition));
+    for line in allowed(&one(EXAMPLE, Part::Plan)) {
+        assert!(transition.contains(&line), "{line}");
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `bucket` | the bucket; the dearest ones, then `(others)` | |
 //! | `move` | the class that objects would move to | the one that they are in |
 //! | `skipped` | the reason | |
+//! | `last_run_skipped` | the reason for which the last transition run left objects | |
 //! | `made_at`, `prices` | when, and whose of what day | |
 //!
 //! An empty field is one that the dimension does not have. A sum over `objects` is meant within one dimension only.
@@ -53,6 +54,9 @@ pub fn render(report: &Report) -> String {
     }
     for (reason, objects) in &usage.moves.total.skipped {
         table.row("skipped", reason.as_str(), "", &[objects.to_string(), String::new(), String::new()], None);
+    }
+    for (reason, objects) in report.transitions.last().into_iter().flat_map(|run| &run.skipped) {
+        table.row("last_run_skipped", reason, "", &[objects.to_string(), String::new(), String::new()], None);
     }
     let nothing = [const { String::new() }; 3];
     table.row("made_at", &rfc3339(report.made_at), "", &nothing, None);
@@ -123,6 +127,7 @@ mod tests {
             assert_eq!(objects(dimension), total, "{dimension}");
         }
         assert!(objects("move") > 0 && objects("skipped") > 0);
+        assert_eq!(objects("last_run_skipped"), 1203);
     }
 
     #[test]
@@ -142,6 +147,7 @@ mod tests {
         }
         let csv = render(&hostile());
         assert!(csv.contains("bucket,'-2-cmd,"), "{csv}");
+        assert!(csv.contains("last_run_skipped,\"<img src=x onerror=alert(6)>,=1\","), "{csv}");
         assert!(csv.contains("prices,\"us-east-1 of 2026-08-01: =cmd|' /C calc'!A0,\"\"</style>"), "{csv}");
     }
 }

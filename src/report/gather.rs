@@ -8,7 +8,6 @@ use super::{Report, TOP_BUCKETS};
 use crate::config::Settings;
 use crate::ledger::{Ledger, UnreadableRow};
 use crate::policies::{self, BucketPolicies, BucketPolicy};
-use crate::prices::PriceList;
 use crate::progress::Progress;
 use crate::state::State;
 use crate::tiering::ledger_row::LedgerRow;
@@ -27,7 +26,7 @@ pub async fn gather(
     now: DateTime<Utc>,
     progress: &Progress,
 ) -> Result<Report> {
-    let list = PriceList::of_region(&settings.aws.region);
+    let list = policies::prices(settings)?;
     let guards = policies::guards(&settings.transition, &settings.restore);
     let evidence =
         Evidence { last_ok_ingest: state.last_ok("ingest").await?, covered_since: state.log_coverage_since().await? };

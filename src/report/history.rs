@@ -1,6 +1,8 @@
 //! Past runs of a job, as far as a report shows them. They were written by other versions of the program too: a figure that
 //! is missing is 0.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -21,6 +23,8 @@ pub struct Run {
     pub moved: u64,
     pub bytes_moved: u64,
     pub monthly_saving_usd: f64,
+    /// Objects that a transition left where they are, by reason, the most first.
+    pub skipped: Vec<(String, u64)>,
     /// The first of what went wrong.
     pub problem: Option<String>,
 }
@@ -41,9 +45,19 @@ impl Run {
             moved: number("moved"),
             bytes_moved: number("bytes_moved"),
             monthly_saving_usd: past.report["monthly_saving_usd"].as_f64().unwrap_or(0.0),
+            skipped: skipped(&past.report["skipped"]),
             problem: past.report["problems"].get(0).and_then(Value::as_str).map(str::to_owned),
         }
     }
+}
+
+/// Reason → objects; an ingest has none, and neither has a report of another form.
+fn skipped(reasons: &Value) -> Vec<(String, u64)> {
+    let counts = reasons.as_object().into_iter().flatten();
+    let mut skipped: Vec<(String, u64)> =
+        counts.filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect();
+    skipped.sort_by_key(|(_, objects)| Reverse(*objects));
+    skipped
 }
 
 #[cfg(test)]
@@ -62,6 +76,12 @@ mod tests {
         let read = run(json!({"outcome": "partial", "duration_ms": 5, "accesses": 7, "problems": ["a", "b"]}));
         assert_eq!((read.outcome.as_str(), read.duration_ms, read.accesses, read.moved), ("partial", 5, 7, 0));
         assert_eq!(read.problem.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn why_a_transition_left_objects_is_remembered_the_most_first() {
+        let read = run(json!({"outcome": "ok", "skipped": {"gone": 2, "versioned": 10, "odd": "x"}}));
+        assert_eq!(read.skipped, [("versioned".to_owned(), 10), ("gone".to_owned(), 2)]);
     }
 
     #[test]

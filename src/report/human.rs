@@ -26,6 +26,24 @@ pub fn count(number: u64) -> String {
     group(&number.to_string())
 }
 
+/// So many of something: `1 bucket`, `1,200 buckets`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// US dollars with three digits that count, however small: `$0.0000125`. For what one object costs.
+pub fn usd_exact(amount: f64) -> String {
+    let size = amount.abs();
+    if size == 0.0 || size >= 0.1 {
+        return usd(amount);
+    }
+    let sign = if amount < 0.0 { "−" } else { "" };
+    // The place of the first digit that counts, and two more; what is smaller than that is nothing to anybody.
+    let digits = (2.0 - size.log10().floor()).min(12.0) as usize;
+    let text = format!("{size:.digits$}");
+    format!("{sign}${}", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// US dollars and cents: `$1,234.50`; less than a cent but not nothing is `<$0.01`.
 pub fn usd(amount: f64) -> String {
     let sign = if amount < 0.0 { "−" } else { "" };
@@ -141,6 +159,20 @@ mod tests {
             (-5.5, "−$5.50"),
         ] {
             assert_eq!(usd(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_one_object_costs_is_never_rounded_away() {
+        for (value, text) in [
+            (0.0, "$0"),
+            (0.000_012_5, "$0.0000125"),
+            (-0.000_001, "−$0.000001"),
+            (0.012_345, "$0.0123"),
+            (0.1, "$0.10"),
+            (1234.5, "$1,234.50"),
+        ] {
+            assert_eq!(usd_exact(value), text, "{value}");
         }
     }
 

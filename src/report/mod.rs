@@ -10,10 +10,11 @@ pub mod csv;
 mod gather;
 pub mod history;
 pub mod html;
-mod human;
+pub(crate) mod human;
 #[cfg(test)]
 mod samples;
 mod svg;
+pub(crate) mod tables;
 pub mod text;
 
 use chrono::{DateTime, Utc};

@@ -73,6 +73,7 @@ fn run(day: i64, outcome: &str) -> Run {
         moved: 5,
         bytes_moved: GIB,
         monthly_saving_usd: 1.5,
+        skipped: vec![("versioned".to_owned(), 1200), ("changed".to_owned(), 3)],
         problem: None,
     }
 }
@@ -93,7 +94,8 @@ pub fn empty() -> Report {
 /// Names as somebody would choose them who means harm.
 pub fn hostile() -> Report {
     let problem = "s3://b/<script>alert(1)</script>\u{202e}gpj.\u{0}\u{1b}[2J cannot be read".to_owned();
-    let bad = Run { outcome: "\" onload=\"alert(2)".to_owned(), problem: Some(problem), ..run(1, "ok") };
+    let skipped = vec![("<img src=x onerror=alert(6)>,=1".to_owned(), 1)];
+    let bad = Run { skipped, outcome: "\" onload=\"alert(2)".to_owned(), problem: Some(problem), ..run(1, "ok") };
     let mut report = report(&[row("-2-cmd", 100), row(&"x".repeat(255), 200)], vec![bad]);
     report.ledger_table = "<img src=x onerror=alert(3)>".to_owned();
     report.policy = "'><script>alert(4)</script>".to_owned();

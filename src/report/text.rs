@@ -1,9 +1,14 @@
 //! A report for a terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::CellAlignment;
 
 use super::Report;
-use super::human::{bytes, count, months, usd};
+use super::human::{bytes, count, counted, months, usd};
+use super::tables::{add, printable, table};
 use crate::tiering::policy::objection::SkipReason;
 use crate::tiering::storage_class::StorageClass;
 use crate::tiering::usage::{AgeBand, Sum, add_up};
@@ -39,9 +44,12 @@ pub fn render(report: &Report) -> String {
     }
     let more = usage.buckets.saturating_sub(BUCKETS as u64);
     if more > 0 {
-        out += &format!("and {} more\n\n", buckets(more));
+        out += &format!("and {} more\n\n", counted(more, "bucket"));
     }
     out += &moves(report);
+    if !usage.moves.total.skipped.is_empty() {
+        out += &format!("{}\n\n", skipped(&usage.moves.total.skipped));
+    }
     let prices = &report.prices;
     out += &format!("prices: {} of {}, {}\n", prices.region, prices.as_of, printable(&prices.source));
     if let Some(warning) = &report.prices_warning {
@@ -72,14 +80,18 @@ fn moves(report: &Report) -> String {
     format!("{table}\n\n")
 }
 
-/// `1 bucket`, `1,200 buckets`.
-pub(super) fn buckets(number: u64) -> String {
-    format!("{} bucket{}", count(number), if number == 1 { "" } else { "s" })
-}
-
-/// `1 object`, `1,200 objects`.
-pub(super) fn objects(number: u64) -> String {
-    format!("{} object{}", count(number), if number == 1 { "" } else { "s" })
+/// A table of what the guards keep where it is: the reason by its name, and in words.
+pub(crate) fn skipped(reasons: &BTreeMap<SkipReason, u64>) -> impl fmt::Display {
+    let mut most_first: Vec<_> = reasons.iter().collect();
+    most_first.sort_by_key(|(_, objects)| Reverse(**objects));
+    let mut shown = table(&["left where they are", "objects", "because"]);
+    for (reason, objects) in most_first {
+        add(&mut shown, reason.as_str(), &[count(*objects), of_reason(*reason).to_owned()]);
+    }
+    if let Some(because) = shown.column_mut(2) {
+        because.set_cell_alignment(CellAlignment::Left);
+    }
+    shown
 }
 
 /// A reason as who does not know its name reads it.
@@ -109,24 +121,6 @@ pub(super) fn of_reason(reason: SkipReason) -> &'static str {
     }
 }
 
-fn table(headings: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(headings);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn add(table: &mut Table, name: &str, figures: &[String]) {
-    table.add_row([name].into_iter().chain(figures.iter().map(String::as_str)));
-}
-
-/// Text without what a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +135,17 @@ mod tests {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         assert!(render(&empty()).contains("the ledger is empty"));
+    }
+
+    #[test]
+    fn why_objects_stay_is_told_by_name_and_in_words() {
+        let report = sample();
+        let text = render(&report);
+        let skipped = &report.usage.moves.total.skipped;
+        assert!(!skipped.is_empty());
+        for reason in skipped.keys() {
+            assert!(text.contains(reason.as_str()) && text.contains(of_reason(*reason)), "{reason}: {text}");
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! A plan: the moves of a run, as a file that people can read and `apply` can execute, with a summary and caps.
 //!
-//! The file is JSON lines. The first is the [`PlanHeader`] with the format's version; each further one is a
-//! [`PlannedMove`]. A move names the ETag, class and size that it was decided for: whoever executes it first checks that they
-//! still hold. Fields that a reader does not know are ignored, so that later versions may add some; a change of meaning takes
-//! a new version number, which older readers refuse.
+//! The file is JSON lines, a move a line and nothing else: each line is a [`PlanLine`], which says by itself what it is. So a
+//! file may be sifted, sorted, cut and put together with the tools that one has, and what comes of it is a plan again. A
+//! move names the ETag, class and size that it was decided for: whoever executes it first checks that they still hold. Fields
+//! that a reader does not know are ignored, so that later versions may add some; a change of meaning takes a new version
+//! number, which older readers refuse.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Lines};
 use std::ops::AddAssign;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::cost::{RestoreSpeed, months_to_break_even};
+use super::cost::months_to_break_even;
 use super::object::{BucketName, ETag, ObjectId, ObjectKey};
 use super::policy::PolicyName;
 use super::policy::guard::Proposal;
@@ -23,20 +24,25 @@ use super::storage_class::{Move, StorageClass};
 /// The version of the format that is written, and the only one that is read.
 pub const PLAN_VERSION: u32 = 1;
 
-/// The first line of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanHeader {
+/// One line of a plan.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanLine<'a> {
     /// The format's version; by its name the line is known for what it is.
     pub tierd_plan: u32,
-    pub created_at: DateTime<Utc>,
-    /// Whose prices the costs are reckoned by, and of what day they are.
-    pub prices_region: String,
-    pub prices_as_of: NaiveDate,
-    /// How archived objects are restored, as the costs have it.
-    pub restore: RestoreSpeed,
+    /// When the move was decided.
+    pub planned_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub planned: &'a PlannedMove,
 }
 
-/// One line of a plan: one object's move.
+impl<'a> PlanLine<'a> {
+    /// The line of a move that was decided at `planned_at`.
+    pub fn new(planned: &'a PlannedMove, planned_at: DateTime<Utc>) -> Self {
+        Self { tierd_plan: PLAN_VERSION, planned_at, planned }
+    }
+}
+
+/// One object's move.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedMove {
     pub bucket: BucketName,
@@ -97,46 +103,34 @@ pub enum PlanError {
         #[source]
         source: io::Error,
     },
-    #[error("the plan is empty: its first line names the format")]
-    Empty,
-    #[error("line 1 is no header of a plan: it begins with {{\"tierd_plan\": {PLAN_VERSION}, …}}")]
-    NoHeader(#[source] serde_json::Error),
-    #[error("the plan has format version {0}, and this tierd reads version {PLAN_VERSION}; make the plan anew")]
-    Version(u32),
-    #[error("line {line} is no move: {source}")]
-    NoMove { line: u64, source: serde_json::Error },
+    #[error(
+        "line {line} has format version {version}, and this tierd reads version {PLAN_VERSION}; make the plan anew"
+    )]
+    Version { line: u64, version: u64 },
+    #[error("line {line} is no move: {problem}")]
+    NoMove { line: u64, problem: String },
     #[error("line {line}: there is no move from {from} to {to}")]
     ImpossibleMove { line: u64, from: StorageClass, to: StorageClass },
+    #[error("line {line}: a move costs 0 dollars or more, not {cost_usd}")]
+    NegativeCost { line: u64, cost_usd: f64 },
 }
 
-/// Reads a plan: the header at once, then one move after another. Empty lines are passed over.
+/// Reads a plan, one move after another. Empty lines are passed over; a plan without any move is one too.
 #[derive(Debug)]
 pub struct PlanReader<R> {
-    header: PlanHeader,
     lines: Lines<R>,
     line: u64,
+    oldest: Option<DateTime<Utc>>,
 }
 
 impl<R: BufRead> PlanReader<R> {
-    /// Fails where the first line is no header of a version that is known.
-    pub fn new(reader: R) -> Result<Self, PlanError> {
-        #[derive(Deserialize)]
-        struct Version {
-            tierd_plan: u32,
-        }
-        let mut lines = reader.lines();
-        let first = lines.next().ok_or(PlanError::Empty)?.map_err(|source| PlanError::Read { line: 1, source })?;
-        // The version alone first: another version's header may have another form.
-        let Version { tierd_plan } = serde_json::from_str(&first).map_err(PlanError::NoHeader)?;
-        if tierd_plan != PLAN_VERSION {
-            return Err(PlanError::Version(tierd_plan));
-        }
-        let header = serde_json::from_str(&first).map_err(PlanError::NoHeader)?;
-        Ok(Self { header, lines, line: 1 })
+    pub fn new(reader: R) -> Self {
+        Self { lines: reader.lines(), line: 0, oldest: None }
     }
 
-    pub fn header(&self) -> &PlanHeader {
-        &self.header
+    /// When the earliest of the moves that were read was decided.
+    pub fn oldest(&self) -> Option<DateTime<Utc>> {
+        self.oldest
     }
 }
 
@@ -150,17 +144,45 @@ impl<R: BufRead> Iterator for PlanReader<R> {
             let line = self.line;
             match text {
                 Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => return Some(read_move(&text, line)),
+                Ok(text) => {
+                    return Some(read_line(&text, line).map(|(planned_at, planned)| {
+                        self.oldest = Some(self.oldest.map_or(planned_at, |oldest| oldest.min(planned_at)));
+                        planned
+                    }));
+                }
                 Err(source) => return Some(Err(PlanError::Read { line, source })),
             }
         }
     }
 }
 
-fn read_move(text: &str, line: u64) -> Result<PlannedMove, PlanError> {
-    let planned: PlannedMove = serde_json::from_str(text).map_err(|source| PlanError::NoMove { line, source })?;
+fn read_line(text: &str, line: u64) -> Result<(DateTime<Utc>, PlannedMove), PlanError> {
+    #[derive(Deserialize)]
+    struct Version {
+        tierd_plan: u64,
+    }
+    #[derive(Deserialize)]
+    struct Made {
+        planned_at: DateTime<Utc>,
+    }
+    let no_move = |error: serde_json::Error| {
+        // The parser counts lines from the one it was given.
+        let problem = error.to_string().replace(" at line 1 column ", " at character ");
+        PlanError::NoMove { line, problem }
+    };
+    // The version alone first: a line of another version may have another form.
+    let Version { tierd_plan: version } = serde_json::from_str(text).map_err(no_move)?;
+    if version != u64::from(PLAN_VERSION) {
+        return Err(PlanError::Version { line, version });
+    }
+    let Made { planned_at } = serde_json::from_str(text).map_err(no_move)?;
+    let planned: PlannedMove = serde_json::from_str(text).map_err(no_move)?;
+    // A cap on what a run may cost adds these up.
+    if planned.cost_usd < 0.0 {
+        return Err(PlanError::NegativeCost { line, cost_usd: planned.cost_usd });
+    }
     match planned.how() {
-        Move::Copy | Move::RestoreThenCopy => Ok(planned),
+        Move::Copy | Move::RestoreThenCopy => Ok((planned_at, planned)),
         Move::None | Move::Impossible => Err(PlanError::ImpossibleMove { line, from: planned.from, to: planned.to }),
     }
 }
@@ -294,27 +316,18 @@ mod tests {
         }
     }
 
-    fn header() -> PlanHeader {
-        PlanHeader {
-            tierd_plan: PLAN_VERSION,
-            created_at: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
-            prices_region: "us-east-1".to_owned(),
-            prices_as_of: NaiveDate::from_ymd_opt(2026, 8, 1).unwrap(),
-            restore: RestoreSpeed::Standard,
-        }
+    fn made_at(day: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + 86_400 * day, 0).unwrap()
     }
 
+    /// Each line a day later than the one after it.
     fn write(moves: &[PlannedMove]) -> String {
-        let mut text = serde_json::to_string(&header()).unwrap();
-        for planned in moves {
-            text.push('\n');
-            text.push_str(&serde_json::to_string(planned).unwrap());
-        }
-        text
+        let lines = moves.iter().zip((0..).map(|day| made_at(-day)));
+        lines.map(|(planned, at)| serde_json::to_string(&PlanLine::new(planned, at)).unwrap() + "\n").collect()
     }
 
     fn read(text: &str) -> Result<Vec<PlannedMove>, PlanError> {
-        PlanReader::new(text.as_bytes())?.collect()
+        PlanReader::new(text.as_bytes()).collect()
     }
 
     #[test]
@@ -329,10 +342,15 @@ mod tests {
             PlannedMove { from: StorageClass::Glacier, policy: PolicyName::Frequency, ..planned("other", "cold") },
         ];
         let text = write(&moves);
-        assert_eq!(text.lines().count(), 5, "one object a line");
+        assert_eq!(text.lines().count(), 4, "a move a line, and nothing else");
         assert_eq!(read(&text).unwrap(), moves);
-        assert_eq!(PlanReader::new(text.as_bytes()).unwrap().header(), &header());
+        let mut reader = PlanReader::new(text.as_bytes());
+        assert_eq!((reader.by_ref().count(), reader.oldest()), (4, Some(made_at(-3))));
         assert_eq!(read(&format!("{text}\n\n")).unwrap(), moves, "empty lines at the end");
+        assert_eq!(read("").unwrap(), [], "nothing is to be moved");
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(read(&lines[1..].join("\n")).unwrap().len(), 3, "sorted and cut");
         assert_eq!(read(&text.replace("\"etag\"", "\"later\":1,\"etag\"")).unwrap(), moves, "fields to come");
     }
 
@@ -340,19 +358,20 @@ mod tests {
     fn a_broken_plan_is_refused_with_the_line_that_is_broken() {
         let good = write(&[planned("bucket", "a"), planned("bucket", "b")]);
         let cases = [
-            (String::new(), "the plan is empty"),
-            ("nonsense".to_owned(), "line 1 is no header"),
-            (write(&[]).replace("tierd_plan\":1", "tierd_plan\":2"), "format version 2"),
-            (good.lines().skip(1).collect::<Vec<_>>().join("\n"), "line 1 is no header"),
-            (format!("{good}\n{{\"bucket\""), "line 4 is no move: EOF"),
-            (good.replacen("\"size\":100", "\"size\":-1", 1), "line 2 is no move"),
+            ("nonsense".to_owned(), "line 1 is no move: expected ident at character 2"),
+            ("{\"Records\": []}".to_owned(), "line 1 is no move: missing field `tierd_plan`"),
+            (good.replacen("tierd_plan\":1", "tierd_plan\":2", 1), "line 1 has format version 2"),
+            (good.replacen("planned_at", "made", 1), "line 1 is no move: missing field `planned_at`"),
+            (format!("{good}{{\"bucket\""), "line 3 is no move: EOF"),
+            (good.replacen("\"size\":100", "\"size\":-1", 1), "line 1 is no move"),
             (good.replacen("\"bucket\":\"bucket\"", "\"bucket\":\"b\"", 1), "a bucket name has 3 to 63"),
             (good.replacen("STANDARD_IA\",\"policy", "COLD\",\"policy", 1), "is no storage class"),
             (
                 good.replacen("STANDARD_IA\",\"policy", "STANDARD\",\"policy", 1),
-                "line 2: there is no move from STANDARD to",
+                "line 1: there is no move from STANDARD to",
             ),
-            (good.replacen("STANDARD_IA\",\"policy", "UNMANAGED\",\"policy", 1), "line 2: there is no move"),
+            (good.replacen("STANDARD_IA\",\"policy", "UNMANAGED\",\"policy", 1), "line 1: there is no move"),
+            (good.replacen("\"cost_usd\":0.25", "\"cost_usd\":-0.25", 1), "line 1: a move costs 0 dollars or more"),
         ];
         for (text, expected) in cases {
             let message = read(&text).unwrap_err().to_string();

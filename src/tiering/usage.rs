@@ -316,7 +316,7 @@ impl<'a> Tally<'a> {
 }
 
 /// What storing the row's object costs a month; None where its class or size is not known, or has no price.
-fn monthly_usd(row: &LedgerRow, prices: &Prices, now: DateTime<Utc>) -> Option<f64> {
+pub fn monthly_usd(row: &LedgerRow, prices: &Prices, now: DateTime<Utc>) -> Option<f64> {
     // Intelligent-Tiering bills less for what is neither new nor used; what is not known is taken for new.
     let days = |time: Option<DateTime<Utc>>| time.map_or(0, |time| whole_days(time, now));
     let idle_days = days(row.class_since).min(days(row.event_time));

@@ -48,7 +48,7 @@ fn set_aside(kind: QuarantineKind, id: &str) -> Quarantined {
 async fn every_command_has_help_that_teaches() {
     let help = stdout(&tierd(&["--help"]).await);
     assert!(help.contains("Exit codes:"), "{help}");
-    for command in ["check", "init", "status", "quarantine"] {
+    for command in ["check", "init", "plan", "apply", "explain", "status", "quarantine"] {
         assert!(help.contains(&format!("\n  {command}")), "{command}: {help}");
         let output = tierd(&[command, "--help"]).await;
         assert_eq!(output.status.code(), Some(0));

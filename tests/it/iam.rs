@@ -281,6 +281,9 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
         ("reconcile", &["job", "reconcile", "--json"]),
         ("transition", &["job", "transition", "--json"]),
         ("restore", &["restore", "--status", &format!("s3://{bucket}/archived")]),
+        ("plan", &["plan", "--json"]),
+        ("plan", &["explain", &format!("s3://{bucket}/archived")]),
+        ("plan", &["report"]),
     ] {
         daemon.is_given(part).await;
         daemon.does(args, &[0]).await;

@@ -13,6 +13,7 @@ mod iam;
 mod ingest;
 mod lease;
 mod logs;
+mod plan;
 mod provision;
 mod proxy;
 mod queue;

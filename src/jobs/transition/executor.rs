@@ -21,15 +21,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::limiter::{Limiter, Watch};
+use super::obstacle::{Expected, Versions, obstacle};
 use super::{Skips, add_problem};
-use crate::aws::{AwsError, AwsResult};
+use crate::aws::{AwsError, AwsResult, Kind};
 use crate::clock;
+use crate::jobs::Mode;
 use crate::ledger::{Change, Ledger, Placement};
 use crate::progress::Progress;
 use crate::s3::S3;
 use crate::s3::bucket_facts::{BucketFacts, Versioning};
 use crate::s3::copy::{Copied, CopyError, CopyRequest, Uncarriable};
-use crate::s3::object::{Encryption, ObjectHead};
+use crate::s3::object::ObjectHead;
 use crate::tiering::object::{BucketName, ObjectId};
 use crate::tiering::plan::{PlannedMove, Totals};
 use crate::tiering::policy::guard::Copies;
@@ -41,15 +43,6 @@ use crate::tiering::storage_class::Move;
 const LOOKS: u32 = 3;
 /// Moves before the share of failures means anything.
 const MIN_MOVES_TO_JUDGE: u64 = 20;
-
-/// What is done with objects in buckets that keep versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Versions {
-    Skip,
-    /// The old version stays and is billed.
-    Copy,
-    CopyAndDeletePrevious,
-}
 
 /// Asks for an archived object to be restored and brought back, as a person would. The restore part does the rest: the
 /// object comes back into the class of restored objects, and where the policy wants another, a later run moves it on.
@@ -75,6 +68,8 @@ struct Inner {
 pub struct Execution {
     /// What was moved, and what that cost and saves by the plan's figures.
     pub moved: Totals,
+    /// What would have been moved by a run that only looks.
+    pub would_move: Totals,
     pub failed: u64,
     pub skipped: Skips,
     pub problems: Vec<String>,
@@ -86,6 +81,8 @@ pub struct Execution {
 #[derive(Debug)]
 enum Done {
     Moved,
+    /// Nothing stands in its way, and the run only looks.
+    WouldMove,
     Skipped(SkipReason),
     Failed(String),
     /// Not begun, or given up, because the run ends.
@@ -120,8 +117,11 @@ impl Executor {
 
     /// Makes the moves that come in, until they end, `stop` is cancelled, or too many fail. Moves that have begun are
     /// finished; only copies in parts are given up when the run stops.
+    ///
+    /// In a dry run each object is looked at, and nothing is changed, neither object nor row.
     pub async fn run(
         &self,
+        mode: Mode,
         moves: mpsc::Receiver<PlannedMove>,
         progress: &Progress,
         stop: &CancellationToken,
@@ -141,7 +141,7 @@ impl Executor {
                 let (inner, enough) = (self.0.clone(), enough.clone());
                 let id = planned.id();
                 let task = tokio::spawn(async move {
-                    let done = inner.limiter.listen(&planned.id(), inner.execute(&planned, &enough)).await;
+                    let done = inner.limiter.listen(&planned.id(), inner.execute(&planned, mode, &enough)).await;
                     (planned, done)
                 });
                 let task = AbortOnDropHandle::new(task);
@@ -195,6 +195,7 @@ impl Execution {
                     "object moved"
                 );
             }
+            Done::WouldMove => self.would_move += &planned,
             Done::Skipped(reason) => {
                 *self.skipped.entry(reason).or_default() += 1;
                 tracing::info!(
@@ -230,14 +231,16 @@ impl Execution {
 }
 
 impl Inner {
-    async fn execute(&self, planned: &PlannedMove, enough: &CancellationToken) -> Done {
+    async fn execute(&self, planned: &PlannedMove, mode: Mode, enough: &CancellationToken) -> Done {
         let id = planned.id();
         let facts = match self.facts(&id.bucket).await {
             Ok(facts) => facts,
+            // The bucket is gone, and all in it.
+            Err(error) if error.kind == Kind::NotFound => return Done::Skipped(SkipReason::Gone),
             Err(error) => return failed(error),
         };
-        if facts.versioning != Versioning::Never && self.versions == Versions::Skip {
-            return Done::Skipped(SkipReason::Versioned);
+        if let Some(reason) = self.versions.obstacle(facts.versioning) {
+            return Done::Skipped(reason);
         }
         for _ in 0..LOOKS {
             // The head, the copy and, where ACLs count, one more.
@@ -245,7 +248,8 @@ impl Inner {
                 () = enough.cancelled() => return Done::Left,
                 () = self.limiter.acquire(&id, 1 + self.copies.requests(planned.size)) => {}
             }
-            let head = match self.look(planned, &id).await {
+            let head = match self.look(planned, &id, mode).await {
+                Ok(_) if mode == Mode::DryRun => return Done::WouldMove,
                 Ok(head) => head,
                 Err(done) => return done,
             };
@@ -272,7 +276,7 @@ impl Inner {
     }
 
     /// The object's head, if it is what the move was decided for and can be moved now.
-    async fn look(&self, planned: &PlannedMove, id: &ObjectId) -> Result<ObjectHead, Done> {
+    async fn look(&self, planned: &PlannedMove, id: &ObjectId, mode: Mode) -> Result<ObjectHead, Done> {
         let skip = |reason| Err(Done::Skipped(reason));
         let head = match self.s3.head(id).await {
             Ok(Some(head)) => head,
@@ -285,26 +289,19 @@ impl Inner {
             }
             Err(error) => return Err(failed(error)),
         };
-        if head.class == planned.to {
-            return Err(self.already_there(planned, id, &head).await);
-        }
-        if head.etag != planned.etag || head.class != planned.from {
-            return skip(SkipReason::Changed);
-        }
-        if head.encryption == Encryption::CustomerKey {
-            return skip(SkipReason::CustomerKey);
-        }
-        if head.archive_status.is_some() {
-            return skip(SkipReason::Archived);
-        }
-        if self.versions == Versions::CopyAndDeletePrevious && head.lock.holds(clock::now()) {
-            return skip(SkipReason::Locked);
+        match obstacle(&Expected::of(planned), &head, self.versions, clock::now()) {
+            Some(SkipReason::AlreadyThere) if mode == Mode::Real => {
+                return Err(self.already_there(planned, id, &head).await);
+            }
+            Some(reason) => return skip(reason),
+            None => {}
         }
         match planned.how() {
             Move::Copy => Ok(head),
             Move::RestoreThenCopy => match RestoreStatus::from_header(head.restore.as_deref()) {
                 Ok(RestoreStatus::Restored { .. }) => Ok(head),
                 Ok(RestoreStatus::Ongoing) => skip(SkipReason::RestoreRequested),
+                _ if mode == Mode::DryRun && self.restore.is_some() => skip(SkipReason::RestoreRequested),
                 _ => Err(self.ask_for_restore(id).await),
             },
             Move::None | Move::Impossible => skip(SkipReason::ImpossibleMove),

@@ -10,7 +10,10 @@
 //! that the object never came into.
 
 mod executor;
+pub mod explain;
 mod limiter;
+mod obstacle;
+mod plan_file;
 mod planner;
 
 use std::collections::BTreeMap;
@@ -22,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use super::Mode;
 use super::report::TransitionReport;
 use crate::progress::Progress;
-use crate::tiering::plan::PlannedMove;
+use crate::tiering::plan::{CapLimits, PlannedMove, Totals};
 use crate::tiering::policy::objection::SkipReason;
 
-pub use executor::{AskForRestore, Execution, Executor, Versions};
+pub use executor::{AskForRestore, Execution, Executor};
 pub use limiter::Limiter;
+pub use obstacle::Versions;
+pub use plan_file::{CheckedPlan, write_plan};
 pub use planner::{Planned, Planner};
 
 /// Planned moves that wait for the executor: enough to keep it busy, few enough to be forgotten when it stops.
@@ -46,33 +51,58 @@ impl Transition {
     /// Fails only where it cannot be said which buckets there are.
     pub async fn run_once(self, mode: Mode, progress: &Progress, stop: &CancellationToken) -> Result<TransitionReport> {
         let policy = self.planner.policies.default_name().as_str().to_owned();
-        let (sender, moves) = mpsc::channel(MOVES_AHEAD);
-        let (planned, execution) = match mode {
+        match mode {
             Mode::DryRun => {
-                progress.phase("planning", None);
-                let (planned, ()) = tokio::join!(self.planner.run(sender, progress, stop), discard(moves));
-                (planned?, Execution::default())
+                let (moves, planning) = self.planner.begin(progress, stop);
+                let (planned, ()) = tokio::join!(planning, discard(moves, progress));
+                let planned = planned?;
+                // What a dry run says of money is what a real one would have done at most.
+                let money = planned.summary.total.planned;
+                Ok(report(policy, planned, Execution::default(), money, stop))
             }
             Mode::Real => {
+                let (sender, moves) = mpsc::channel(MOVES_AHEAD);
                 progress.phase("moving", None);
-                let (planned, execution) =
-                    tokio::join!(self.planner.run(sender, progress, stop), self.executor.run(moves, progress, stop));
-                (planned?, execution)
+                let execution = self.executor.run(mode, moves, progress, stop);
+                let (planned, execution) = tokio::join!(self.planner.run(sender, progress, stop), execution);
+                let money = execution.moved;
+                Ok(report(policy, planned?, execution, money, stop))
             }
-        };
-        Ok(report(policy, mode, planned, execution, stop))
+        }
     }
 }
 
-async fn discard(mut moves: mpsc::Receiver<PlannedMove>) {
-    while moves.recv().await.is_some() {}
+/// Makes the moves of a plan that was made before, within the caps of this run. Objects that are no longer what their moves
+/// were decided for are left alone, as in any run. A dry run looks at every object and changes nothing.
+pub async fn apply(
+    plan: CheckedPlan,
+    executor: &Executor,
+    caps: CapLimits,
+    mode: Mode,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<TransitionReport> {
+    let policy = plan.policies();
+    progress.phase(if mode == Mode::Real { "moving" } else { "looking" }, None);
+    let (moves, sending) = plan.send(caps, progress.clone());
+    let execution = executor.run(mode, moves, progress, stop).await;
+    let planned = sending.finish().await?;
+    let money = if mode == Mode::Real { execution.moved } else { execution.would_move };
+    Ok(report(policy, planned, execution, money, stop))
+}
+
+/// Takes moves that nobody makes.
+pub async fn discard(mut moves: mpsc::Receiver<PlannedMove>, progress: &Progress) {
+    while moves.recv().await.is_some() {
+        progress.add_done(1);
+    }
 }
 
 fn report(
     policy: String,
-    mode: Mode,
     planned: Planned,
     execution: Execution,
+    money: Totals,
     stop: &CancellationToken,
 ) -> TransitionReport {
     let total = planned.summary.total;
@@ -80,8 +110,6 @@ fn report(
     for (reason, count) in total.skipped.iter().chain(&execution.skipped) {
         *skipped.entry(reason.to_string()).or_default() += count;
     }
-    // What a dry run says of money is what a real one would have done at most.
-    let money = if mode == Mode::DryRun { total.planned } else { execution.moved };
     let mut problems = planned.problems;
     problems.extend(execution.problems);
     TransitionReport {

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::add_problem;
+use super::{MOVES_AHEAD, add_problem};
 use crate::jobs::ahead;
 use crate::ledger::{Ledger, UnreadableRow};
 use crate::policies::{BucketPolicies, BucketPolicy};
@@ -60,6 +60,17 @@ enum Go {
 }
 
 impl Planner {
+    /// A plan for whoever takes the moves as they come: those, and the work, which is done once they have ended.
+    pub fn begin<'a>(
+        &'a self,
+        progress: &'a Progress,
+        stop: &'a CancellationToken,
+    ) -> (mpsc::Receiver<PlannedMove>, impl Future<Output = Result<Planned>> + Send + 'a) {
+        let (sender, moves) = mpsc::channel(MOVES_AHEAD);
+        progress.phase("planning", None);
+        (moves, self.run(sender, progress, stop))
+    }
+
     /// Looks at every row and sends each move that policy, guards and caps let through. Ends early when `stop` is cancelled
     /// or nobody takes the moves any more.
     pub async fn run(

@@ -149,6 +149,14 @@ impl Bench<'_> {
         all
     }
 
+    /// What bringing the row's object into `to` costs and saves, whatever the guards say. None where the object is not known
+    /// yet, or S3 has no such move.
+    pub fn cost(&self, row: &LedgerRow, to: StorageClass) -> Option<MoveCost> {
+        let facts = Facts::of(row)?;
+        let moves = !matches!(facts.class.move_to(to), Move::None | Move::Impossible);
+        moves.then(|| self.prices.move_cost(&self.question(row, &facts, to)))?
+    }
+
     /// Asks the guards in their order and tells `object` of each objection. Returns the move and its price if one is wanted,
     /// possible, and the guards were asked to the end.
     fn examine<'r>(

@@ -1,0 +1,104 @@
+//! `tierd apply`.
+
+use std::fs::File;
+use std::io::{self, Seek};
+
+use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
+
+use super::progress_bar::ProgressBar;
+use super::{Exit, foreground};
+use crate::app::App;
+use crate::clock::rfc3339;
+use crate::config::Settings;
+use crate::jobs::transition::CheckedPlan;
+use crate::jobs::{AskedBy, Job, Mode, ReconcileAfter, RunOptions};
+use crate::progress::Progress;
+use crate::tiering::plan::PlanError;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+FILE is what `tierd plan --out FILE` wrote, as it is or with lines taken out. It is read to its end before anything is
+moved: a line that is no move ends the command, with the file and the line, and nothing has been done.
+
+Each object is then looked at. If it is not what its line was made for (another ETag, size or class, or gone), or cannot
+be carried whole (SSE-C, a locked version, a bucket that keeps versions), it is left where it is and counted under the
+reason. The caps of [transition] hold for this run, and so does max_error_fraction. Applying a plan twice moves nothing
+twice.
+
+Examples:
+  tierd apply --dry-run plan.jsonl
+  tierd apply plan.jsonl
+  jq -c 'select(.bucket == \"siuu42-1762000000\")' plan.jsonl | tierd apply -
+
+Exit code 0: done, whatever was left where it is; 1: some moves failed; 64: FILE is no plan; 75: a daemon runs the
+transition job now.")]
+pub struct Args {
+    /// A plan; `-` reads it from stdin
+    file: String,
+    /// Look at every object and report, but change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the report as one JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
+    let file = args.file.clone();
+    let plan = tokio::task::spawn_blocking(move || open(&file)).await.context("reading the plan")?;
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => {
+            eprintln!("tierd: {}: {:#}; nothing was moved", shown(&args.file), anyhow::Error::from(error));
+            return Ok(Exit::Usage);
+        }
+    };
+    let app = foreground(settings).await?;
+    warn_if_older_than_the_evidence(&app, &plan).await?;
+    let progress = Progress::default();
+    let options = RunOptions {
+        mode: if args.dry_run { Mode::DryRun } else { Mode::Real },
+        reconcile_after: ReconcileAfter::No,
+        asked_by: AskedBy::Person,
+        progress: progress.clone(),
+    };
+    let stop = CancellationToken::new();
+    let _on_signal = super::run::stop_on_signal(stop.clone())?;
+    let bar = ProgressBar::show(progress);
+    let ran = app.apply(plan, &options, &stop).await;
+    bar.finish();
+    super::job::show(Job::Transition, ran?, args.json)
+}
+
+fn open(name: &str) -> Result<CheckedPlan, PlanError> {
+    let unreadable = |source| PlanError::Read { line: 1, source };
+    let file = if name == "-" { spooled() } else { File::open(name) };
+    CheckedPlan::check(file.map_err(unreadable)?)
+}
+
+/// What comes by a pipe can be read once only, and a plan is read twice.
+fn spooled() -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn shown(name: &str) -> &str {
+    if name == "-" { "stdin" } else { name }
+}
+
+/// An ingest since then may have counted uses that the plan does not know of.
+async fn warn_if_older_than_the_evidence(app: &App, plan: &CheckedPlan) -> Result<()> {
+    let Some(made) = plan.made_at() else { return Ok(()) };
+    if let Some(ingested) = app.state.last_ok(Job::Ingest.as_str()).await?.filter(|ingested| *ingested > made) {
+        tracing::warn!(
+            event = "plan.outdated",
+            made_at = rfc3339(made),
+            ingested_at = rfc3339(ingested),
+            "uses have been counted since the plan was made, and it does not go by them; make it anew to be sure"
+        );
+    }
+    Ok(())
+}
