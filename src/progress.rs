@@ -29,11 +29,18 @@ pub struct Reading {
 }
 
 impl Progress {
-    /// Begins a phase (`listing`, `counting`, `moving`), with its units of work, where they are known.
+    /// Begins a phase (`listing`, `counting`, `writing`, `moving`), with its units of work, where they are known.
     pub fn phase(&self, name: impl Into<String>, total: Option<u64>) {
         *self.0.phase.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
         self.0.total.store(total.unwrap_or(0), Ordering::Relaxed);
         self.0.done.store(0, Ordering::Relaxed);
+    }
+
+    /// Goes back to a phase that another one has interrupted, as far as it was.
+    pub fn resume(&self, before: &Reading) {
+        *self.0.phase.lock().unwrap_or_else(PoisonError::into_inner) = before.phase.clone();
+        self.0.total.store(before.total, Ordering::Relaxed);
+        self.0.done.store(before.done, Ordering::Relaxed);
     }
 
     pub fn add_total(&self, units: u64) {

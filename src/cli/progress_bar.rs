@@ -33,14 +33,16 @@ impl ProgressBar {
             let mut phase = String::new();
             loop {
                 let now = progress.read();
-                if now.phase != phase {
-                    phase.clone_from(&now.phase);
-                    drawn.set_prefix(phase.clone());
-                    drawn.reset_eta();
-                }
                 drawn.set_style(if now.total > 0 { known.clone() } else { unknown.clone() });
                 drawn.set_length(now.total);
                 drawn.set_position(now.done);
+                if now.phase != phase {
+                    phase.clone_from(&now.phase);
+                    drawn.set_prefix(phase.clone());
+                    // After the position, so that what an interrupted phase had done before is not taken for its pace.
+                    drawn.tick();
+                    drawn.reset_eta();
+                }
                 let mut message = String::new();
                 if now.bytes > 0 {
                     message = format!("{}", HumanBytes(now.bytes));
