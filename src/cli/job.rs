@@ -44,6 +44,10 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
             eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", args.job.as_str());
             Ok(Exit::Held)
         }
+        Ran::Stopped => {
+            eprintln!("tierd: told to stop before job {} began; nothing was done", args.job.as_str());
+            Ok(Exit::Failures)
+        }
         Ran::Done(report) => {
             if args.json {
                 println!("{}", serde_json::to_string(&*report)?);

@@ -73,4 +73,6 @@ pub enum Ran {
     Done(Box<JobReport>),
     /// Another daemon holds the lease for this job.
     HeldBy(String),
+    /// Told to stop before it had begun, while it was watched whether the holder of the lease is alive.
+    Stopped,
 }

@@ -90,6 +90,6 @@ async fn scheduled_run(world: &World) -> JobReport {
     };
     match world.app.run_job(Job::Ingest, &options, &CancellationToken::new()).await.expect("a run") {
         Ran::Done(report) => *report,
-        Ran::HeldBy(holder) => panic!("held by {holder}"),
+        other => panic!("{other:?}"),
     }
 }
