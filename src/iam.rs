@@ -33,11 +33,13 @@ pub enum Part {
     Check,
     /// `tierd init`: makes tables and queues. Never part of what the daemon may do.
     Init,
+    /// `tierd ledger import`: reads the old table that [`Place::old_table`] names. Never part of what the daemon may do.
+    Import,
 }
 
 impl Part {
     /// Every part that there is.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Provision,
         Self::Ingest,
         Self::Reconcile,
@@ -46,6 +48,7 @@ impl Part {
         Self::Replicate,
         Self::Check,
         Self::Init,
+        Self::Import,
     ];
 
     /// The parts that a daemon with these settings is made of: those that are enabled, and `check`.
@@ -58,7 +61,7 @@ impl Part {
             Self::Restore => settings.restore.enabled,
             Self::Replicate => !settings.replicate.is_empty(),
             Self::Check => true,
-            Self::Init => false,
+            Self::Init | Self::Import => false,
         };
         Self::ALL.into_iter().filter(wanted).collect()
     }
@@ -74,6 +77,7 @@ impl Part {
             Self::Replicate => "replicate",
             Self::Check => "check",
             Self::Init => "init",
+            Self::Import => "import",
         }
     }
 }
@@ -87,6 +91,8 @@ pub struct Place {
     pub account: String,
     /// ARNs of the KMS keys that objects and logs are encrypted with; empty: any key of the account, through S3 only.
     pub kms_keys: Vec<String>,
+    /// The table that [`Part::Import`] carries over.
+    pub old_table: Option<String>,
 }
 
 /// The partition that a region belongs to.
@@ -149,6 +155,7 @@ pub fn policy(settings: &Settings, parts: &[Part], place: &Place) -> Policy {
             Part::Replicate => needs.replicate(),
             Part::Check => needs.check(),
             Part::Init => needs.init(),
+            Part::Import => needs.import(),
         }
     }
     let Needs { statements, mut notes, .. } = needs;
@@ -380,6 +387,28 @@ impl Needs<'_> {
         self.allow("Queues", &["sqs:CreateQueue"], queues, None);
     }
 
+    fn import(&mut self) {
+        let Settings { users, ledger, .. } = self.settings;
+        // Its lease.
+        self.state(&["dynamodb:GetItem", "dynamodb:UpdateItem"]);
+        self.allow(
+            "Ledger",
+            // GetItem for a dry run.
+            &["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            [self.table(&ledger.table)],
+            None,
+        );
+        self.allow("UsersTable", &["dynamodb:Scan"], [self.table(&users.table)], None);
+        match &self.place.old_table {
+            Some(old) => {
+                self.allow("OldTable", &["dynamodb:DescribeTable", "dynamodb:Scan"], [self.table(old)], None);
+            }
+            None => self.note("the policy does not cover the table that is imported; --table names it"),
+        }
+        let (buckets, _) = self.tiered();
+        self.allow("TieredBuckets", &["s3:ListBucket"], buckets, self.own());
+    }
+
     /// Copies of users' objects onto themselves.
     fn moves(&mut self) {
         let (buckets, objects) = self.tiered();
@@ -395,7 +424,7 @@ impl Needs<'_> {
 
     /// Keys of objects are not in the configuration. Without their ARNs it is all of the account's, but only for what S3 does.
     fn keys(&mut self, sid: &'static str, actions: &[&'static str], regions: BTreeSet<String>) {
-        let Place { partition, account, kms_keys } = self.place;
+        let Place { partition, account, kms_keys, .. } = self.place;
         if regions.is_empty() {
             return;
         }

@@ -2,9 +2,11 @@
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
 mod ahead;
+pub mod import;
 pub mod ingest;
 pub mod reconcile;
 pub mod report;
+mod spool;
 pub mod transition;
 
 use crate::progress::Progress;

@@ -133,7 +133,12 @@ destination_bucket = "destination"
     std::fs::write(&policy, r#"{"Version":"2012-10-17","Statement":[]}"#).expect("a bucket policy");
     let settings = Settings::from_toml(&toml.replace("policy.json", policy.to_str().expect("a path in UTF-8")))
         .unwrap_or_else(|e| panic!("{e}"));
-    let place = Place { partition: "aws".to_owned(), account: "123456789012".to_owned(), kms_keys: Vec::new() };
+    let place = Place {
+        partition: "aws".to_owned(),
+        account: "123456789012".to_owned(),
+        kms_keys: Vec::new(),
+        old_table: Some("old".to_owned()),
+    };
     let policy: Value =
         serde_json::from_str(&tierd::iam::policy(&settings, &Part::ALL, &place).to_json()).expect("JSON");
     let actions =
