@@ -3,6 +3,7 @@
 //! Keys are asked for URL-encoded and decoded here: a key may hold characters that XML cannot, and a plain answer with
 //! such a key cannot be parsed at all.
 
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -68,6 +69,9 @@ impl S3 {
                 .send()
                 .await
                 .map_err(|e| AwsError::new("ListObjectsV2", format_args!("s3://{bucket}/{prefix}"), e))?;
+            if let Some(what) = not_whole(&page) {
+                return Err(malformed(bucket, what));
+            }
             let encoded = page.encoding_type.is_some();
             for entry in page.common_prefixes.unwrap_or_default() {
                 if let Some(dir) = entry.prefix {
@@ -100,6 +104,9 @@ impl Pager<'_> {
             .send()
             .await
             .map_err(|e| AwsError::new("ListObjectsV2", format_args!("s3://{}", self.bucket), e))?;
+        if let Some(what) = not_whole(&page) {
+            return Err(self.malformed(what));
+        }
         let encoded = page.encoding_type.is_some();
         let mut objects = Vec::with_capacity(page.contents.as_ref().map_or(0, Vec::len));
         for object in page.contents.unwrap_or_default() {
@@ -133,13 +140,23 @@ impl Pager<'_> {
     }
 
     fn malformed(&self, what: &str) -> AwsError {
-        AwsError::from_entry(
-            "ListObjectsV2",
-            format_args!("s3://{}", self.bucket),
-            None,
-            format!("the answer has {what}"),
-        )
+        malformed(self.bucket, what)
     }
+}
+
+/// What a page lacks, if it lacks anything. An answer that was cut, or that is no listing at all, can be read as the last
+/// page with fewer objects, and who believes it takes the others for deleted.
+fn not_whole(page: &ListObjectsV2Output) -> Option<&'static str> {
+    if page.is_truncated.is_none() {
+        return Some("no word on whether it is the last page");
+    }
+    let entries = page.contents().len() + page.common_prefixes().len();
+    let counted = page.key_count.and_then(|count| usize::try_from(count).ok());
+    counted.is_some_and(|counted| counted > entries).then_some("fewer objects than it counts")
+}
+
+fn malformed(bucket: &BucketName, what: &str) -> AwsError {
+    AwsError::from_entry("ListObjectsV2", format_args!("s3://{bucket}"), None, format!("the answer has {what}"))
 }
 
 /// S3 encodes keys as HTML forms do: a space is a plus, a plus is `%2B`. A server that ignores `encoding-type` does not
