@@ -208,6 +208,7 @@ impl Import {
                     Ok(()) => report.buckets += 1,
                     // A user's bucket may be gone; one that somebody has named is a slip.
                     Err(error) if ahead::bucket_is_gone(&error) && self.buckets.is_empty() => report.buckets_gone += 1,
+                    Err(error) if stop.is_cancelled() => return Err(error),
                     Err(error) => {
                         return Err(error.context(format!(
                             "s3://{bucket} cannot be listed to its end; nothing was imported, since which ETag is whose is \
