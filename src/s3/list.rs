@@ -144,8 +144,8 @@ impl Pager<'_> {
     }
 }
 
-/// What a page lacks, if it lacks anything. An answer that was cut, or that is no listing at all, can be read as the last
-/// page with fewer objects, and who believes it takes the others for deleted.
+/// What a page lacks, if it lacks anything. The SDK reads an answer that was cut, or that is no listing at all, as far as it
+/// goes and without an error: as the last page, with fewer objects. Who believes that takes the others for deleted.
 fn not_whole(page: &ListObjectsV2Output) -> Option<&'static str> {
     if page.is_truncated.is_none() {
         return Some("no word on whether it is the last page");
@@ -174,4 +174,27 @@ fn decode(raw: &str, encoded: bool, bucket: &BucketName) -> AwsResult<String> {
             format!("the answer has a key that is not UTF-8: {raw}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::{CommonPrefix, Object};
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_whole_that_says_whether_it_is_the_last_and_has_what_it_counts() {
+        let page = || {
+            let listed = ListObjectsV2Output::builder().contents(Object::builder().key("k").build());
+            listed.common_prefixes(CommonPrefix::builder().prefix("p/").build())
+        };
+        let is_whole = |page: ListObjectsV2Output| not_whole(&page).is_none();
+        assert!(is_whole(page().is_truncated(false).key_count(2).build()));
+        // Servers that are like S3 leave the count out, or count objects only.
+        assert!(is_whole(page().is_truncated(true).build()));
+        assert!(is_whole(page().is_truncated(true).key_count(1).build()));
+        assert!(!is_whole(page().is_truncated(false).key_count(3).build()));
+        assert!(!is_whole(page().key_count(2).build()));
+        assert!(!is_whole(ListObjectsV2Output::builder().build()));
+    }
 }
