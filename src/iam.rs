@@ -36,11 +36,13 @@ pub enum Part {
     Check,
     /// `tierd init`: makes tables and queues. Never part of what the daemon may do.
     Init,
+    /// `tierd ledger import`: reads the old table that [`Place::old_table`] names. Never part of what the daemon may do.
+    Import,
 }
 
 impl Part {
     /// Every part that there is.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Provision,
         Self::Ingest,
         Self::Reconcile,
@@ -50,6 +52,7 @@ impl Part {
         Self::Plan,
         Self::Check,
         Self::Init,
+        Self::Import,
     ];
 
     /// The parts that a daemon with these settings is made of: those that are enabled, and `check`.
@@ -62,7 +65,7 @@ impl Part {
             Self::Restore => settings.restore.enabled,
             Self::Replicate => !settings.replicate.is_empty(),
             Self::Check => true,
-            Self::Plan | Self::Init => false,
+            Self::Plan | Self::Init | Self::Import => false,
         };
         Self::ALL.into_iter().filter(wanted).collect()
     }
@@ -79,6 +82,7 @@ impl Part {
             Self::Plan => "plan",
             Self::Check => "check",
             Self::Init => "init",
+            Self::Import => "import",
         }
     }
 }
@@ -92,6 +96,8 @@ pub struct Place {
     pub account: String,
     /// ARNs of the KMS keys that objects and logs are encrypted with; empty: any key of the account, through S3 only.
     pub kms_keys: Vec<String>,
+    /// The table that [`Part::Import`] carries over.
+    pub old_table: Option<String>,
 }
 
 /// The partition that a region belongs to.
@@ -155,6 +161,7 @@ pub fn policy(settings: &Settings, parts: &[Part], place: &Place) -> Policy {
             Part::Plan => needs.plan(),
             Part::Check => needs.check(),
             Part::Init => needs.init(),
+            Part::Import => needs.import(),
         }
     }
     let Needs { statements, mut notes, .. } = needs;
@@ -400,6 +407,28 @@ impl Needs<'_> {
         self.allow("Queues", &["sqs:CreateQueue"], queues, None);
     }
 
+    fn import(&mut self) {
+        let Settings { users, ledger, .. } = self.settings;
+        // Its lease.
+        self.state(&["dynamodb:GetItem", "dynamodb:UpdateItem"]);
+        self.allow(
+            "Ledger",
+            // GetItem for a dry run.
+            &["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            [self.table(&ledger.table)],
+            None,
+        );
+        self.allow("UsersTable", &["dynamodb:Scan"], [self.table(&users.table)], None);
+        match &self.place.old_table {
+            Some(old) => {
+                self.allow("OldTable", &["dynamodb:DescribeTable", "dynamodb:Scan"], [self.table(old)], None);
+            }
+            None => self.note("the policy does not cover the table that is imported; --table names it"),
+        }
+        let (buckets, _) = self.tiered();
+        self.allow("TieredBuckets", &["s3:ListBucket"], buckets, self.own());
+    }
+
     /// Copies of users' objects onto themselves.
     fn moves(&mut self) {
         let (buckets, objects) = self.tiered();
@@ -415,7 +444,7 @@ impl Needs<'_> {
 
     /// Keys of objects are not in the configuration. Without their ARNs it is all of the account's, but only for what S3 does.
     fn keys(&mut self, sid: &'static str, actions: &[&'static str], regions: BTreeSet<String>) {
-        let Place { partition, account, kms_keys } = self.place;
+        let Place { partition, account, kms_keys, .. } = self.place;
         if regions.is_empty() {
             return;
         }

@@ -4,6 +4,10 @@
 //! expects of the row, so that writers that overlap (two daemons, an ingest beside a transition) never undo each other.
 
 mod effects;
+mod import;
+mod old_table;
+
+pub use old_table::{OldTable, OldTablePager, UnreadableOldRow, WrongTable};
 
 use std::collections::{BTreeSet, HashMap};
 

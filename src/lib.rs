@@ -28,6 +28,7 @@
 //! | how the stream's shards are followed | [`tiering::shards`] (the rules), [`provision`] (the reading) |
 //! | how accesses are counted exactly once | [`jobs::ingest`]; [`tiering::access_log`] for the formats |
 //! | how the ledger is kept true | [`jobs::reconcile`]; [`tiering::reconcile`] for the merge-join |
+//! | how an old table is carried over | [`jobs::import`]; [`tiering::import`] for which row is whose |
 //! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
 //! | what a plan is, how it becomes moves | [`tiering::plan`] (the file), [`jobs::transition`] (planner and executor) |
 //! | how an object is moved without losing anything | [`s3::copy`] |

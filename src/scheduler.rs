@@ -309,6 +309,7 @@ async fn run_slot(runner: &Runner, scheduled: &Scheduled, slot: DateTime<Utc>, s
             Ok(Ran::Done(report)) if report.outcome == Outcome::Failed => return Ended::Failed,
             Ok(Ran::Done(_)) => return Ended::Done,
             Ok(Ran::HeldBy(_)) => {}
+            Ok(Ran::Stopped) => return Ended::Stopped,
             Err(error) => {
                 tracing::error!(
                     event = "job.failed",

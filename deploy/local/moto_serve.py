@@ -4,6 +4,7 @@
 """
 
 import argparse
+import functools
 import http.client
 import json
 import logging
@@ -64,7 +65,33 @@ def main():
 
 
 def mend():
-    """Where moto refuses what S3 allows: the tags and the ACL of an archived object can be read."""
+    """Where moto is not AWS in a way that everything here would stumble over."""
+    read_archived_tags()
+    write_items_one_at_a_time()
+
+
+def write_items_one_at_a_time():
+    """DynamoDB asks a condition and writes in one step. moto asks, then writes, in as many threads as there are requests: two
+    writers at once both find the condition true."""
+    from moto.dynamodb.models import DynamoDBBackend
+
+    # Taken again by the writes within a transaction.
+    lock = threading.RLock()
+
+    def locked(write):
+        @functools.wraps(write)
+        def one_at_a_time(*arguments, **named):
+            with lock:
+                return write(*arguments, **named)
+
+        return one_at_a_time
+
+    for name in ("put_item", "update_item", "delete_item", "transact_write_items"):
+        setattr(DynamoDBBackend, name, locked(getattr(DynamoDBBackend, name)))
+
+
+def read_archived_tags():
+    """The tags and the ACL of an archived object can be read, which moto refuses."""
     from moto.s3.responses import S3Response
 
     get_key = S3Response._get_key

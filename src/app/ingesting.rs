@@ -65,10 +65,8 @@ impl App {
     ) -> Result<()> {
         match self.boxed_run(Job::Reconcile, options, stop).await? {
             Ran::Done(nested) => report.reconcile = Some(nested),
-            Ran::HeldBy(holder) => {
-                report.problems.push(format!("no reconcile: {holder} runs one now"));
-                report.outcome = Some(report.outcome.map_or(Outcome::Partial, |own| own.max(Outcome::Partial)));
-            }
+            Ran::HeldBy(holder) => no_reconcile(report, &format!("{holder} runs one now")),
+            Ran::Stopped => no_reconcile(report, "told to stop before it had begun"),
         }
         Ok(())
     }
@@ -82,4 +80,9 @@ impl App {
     ) -> Pin<Box<dyn Future<Output = Result<Ran>> + Send + 'a>> {
         Box::pin(self.run_job(job, options, stop))
     }
+}
+
+fn no_reconcile(report: &mut IngestReport, why: &str) {
+    report.problems.push(format!("no reconcile: {why}"));
+    report.outcome = Some(report.outcome.map_or(Outcome::Partial, |own| own.max(Outcome::Partial)));
 }

@@ -10,7 +10,7 @@ use super::App;
 use crate::clock;
 use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, RunOptions};
 use crate::metrics::{About, Metric, Unit};
-use crate::state::lease::Taken;
+use crate::state::lease::{Lease, Taken};
 use crate::state::runs::RunOutcome;
 
 impl App {
@@ -30,18 +30,11 @@ impl App {
         stop: &CancellationToken,
         work: impl FnOnce(CancellationToken) -> F + Send,
     ) -> Result<Ran> {
-        let lease = match self.state.take_lease(&format!("job#{}", job.as_str())).await? {
-            Taken::Mine(lease) => lease,
-            Taken::HeldBy(holder) => return Ok(Ran::HeldBy(holder)),
+        let held = match self.hold_job(job, stop).await? {
+            Hold::Mine(held) => held,
+            Hold::HeldBy(holder) => return Ok(Ran::HeldBy(holder)),
+            Hold::Stopped => return Ok(Ran::Stopped),
         };
-        // A job that lost its lease stops as if it had been told to.
-        let token = stop.child_token();
-        let lost = lease.lost().clone();
-        let on_loss = token.clone();
-        let watch = AbortOnDropHandle::new(tokio::spawn(async move {
-            lost.cancelled().await;
-            on_loss.cancel();
-        }));
         let started_at = clock::now();
         let slot = match &options.asked_by {
             AskedBy::Slot(slot) => slot.clone(),
@@ -54,14 +47,22 @@ impl App {
             dry_run = options.mode == Mode::DryRun,
             "job started"
         );
-        let body = work(token).await;
+        let body = work(held.stop().clone()).await;
         let report = JobReport::new(job, options.mode, started_at, clock::now(), body);
-        drop(watch);
+        let lease = held.into_lease();
         self.finish(job, &slot, &report, started_at).await;
-        if let Err(error) = lease.release().await {
-            tracing::warn!(event = "lease.release_failed", job = job.as_str(), %error, "the lease could not be given back; it runs out by itself");
-        }
+        give_back(lease, job).await;
         Ok(Ran::Done(Box::new(report)))
+    }
+
+    /// Takes the lease of `job`, so that neither a run of it nor anything else that must not run beside it begins meanwhile.
+    /// A holder that is silent is watched for a lease's life; `stop` ends that.
+    pub(super) async fn hold_job(&self, job: Job, stop: &CancellationToken) -> Result<Hold> {
+        match self.state.take_lease_unless(stop, &format!("job#{}", job.as_str())).await? {
+            Some(Taken::Mine(lease)) => Ok(Hold::Mine(Held::new(lease, stop))),
+            Some(Taken::HeldBy(holder)) => Ok(Hold::HeldBy(holder)),
+            None => Ok(Hold::Stopped),
+        }
     }
 
     async fn finish(&self, job: Job, slot: &str, report: &JobReport, started_at: DateTime<Utc>) {
@@ -86,5 +87,51 @@ impl App {
         if let Err(error) = self.state.record_run(job.as_str(), started_at, clock::now(), ok, &json).await {
             tracing::warn!(event = "job.history_failed", job = job.as_str(), %error, "the run could not be noted");
         }
+    }
+}
+
+/// What an attempt to hold a job came to.
+pub(super) enum Hold {
+    Mine(Held),
+    /// Another daemon holds it and is alive.
+    HeldBy(String),
+    /// Told to stop before that was known.
+    Stopped,
+}
+
+/// A job's lease, and the word to stop for whoever works under it.
+pub(super) struct Held {
+    lease: Lease,
+    stop: CancellationToken,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Held {
+    fn new(lease: Lease, stop: &CancellationToken) -> Self {
+        // Work that lost its lease stops as if it had been told to.
+        let stop = stop.child_token();
+        let (lost, on_loss) = (lease.lost().clone(), stop.clone());
+        let watch = AbortOnDropHandle::new(tokio::spawn(async move {
+            lost.cancelled().await;
+            on_loss.cancel();
+        }));
+        Self { lease, stop, _watch: watch }
+    }
+
+    /// Cancelled when the work is told to stop, and when the lease is lost.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The lease, no longer watched.
+    pub(super) fn into_lease(self) -> Lease {
+        self.lease
+    }
+}
+
+/// Gives a job's lease back, so that whoever waits for it need not wait for its life to pass.
+pub(super) async fn give_back(lease: Lease, job: Job) {
+    if let Err(error) = lease.release().await {
+        tracing::warn!(event = "lease.release_failed", job = job.as_str(), %error, "the lease could not be given back; it runs out by itself");
     }
 }

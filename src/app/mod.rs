@@ -2,6 +2,7 @@
 //! all until it is told to stop.
 
 mod daemon;
+mod importing;
 mod ingesting;
 mod job_runs;
 mod moving;
@@ -25,6 +26,7 @@ use crate::s3::S3;
 use crate::state::State;
 
 pub use daemon::Ended;
+pub use importing::Import;
 
 /// Everything that the parts are made of. Each part is given only what it may touch.
 #[derive(Debug, Clone)]

@@ -25,6 +25,7 @@ The policy names the tables, queues, buckets and prefixes of the configuration, 
   plan        reads the ledger and the heads of objects: `plan`, `explain` and `report`; `transition` has all of it
   check       reads how tables, queues and buckets are set: `check` and `status`
   init        makes tables and queues; for whoever runs `tierd init` once, and no part of `all`
+  import      `tierd ledger import`, of the table that --table names; no part of `all`
 
 Notes on where a policy is wider than you may want go to stderr.
 
@@ -32,6 +33,7 @@ Examples:
   tierd iam > policy.json
   aws iam create-policy --policy-name tierd --policy-document file://policy.json
   tierd iam --part init --account 123456789012
+  tierd iam --part import --table old_file_access
   tierd iam --kms-key arn:aws:kms:ap-northeast-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")]
 pub struct Args {
     /// For what
@@ -50,6 +52,10 @@ pub struct Args {
     /// through S3 only]
     #[arg(long = "kms-key", value_name = "ARN", value_parser = key_arn)]
     kms_keys: Vec<String>,
+
+    /// The old table that `ledger import` carries over, for --part import
+    #[arg(long, value_name = "T", required_if_eq("part", "import"))]
+    table: Option<String>,
 }
 
 /// One part, or all that the daemon is made of.
@@ -73,6 +79,7 @@ impl ValueEnum for Selection {
             Selection::One(Plan),
             Selection::One(Check),
             Selection::One(Init),
+            Selection::One(Import),
         ];
         ALL
     }
@@ -95,7 +102,8 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         Selection::All => Part::of_the_daemon(&settings),
         Selection::One(part) => vec![part],
     };
-    let policy = iam::policy(&settings, &parts, &Place { partition, account, kms_keys: args.kms_keys });
+    let policy =
+        iam::policy(&settings, &parts, &Place { partition, account, kms_keys: args.kms_keys, old_table: args.table });
     if policy.is_empty() {
         bail!("the configuration has nothing that this part would need");
     }

@@ -49,6 +49,10 @@ pub(super) fn show(job: Job, ran: Ran, json: bool) -> Result<Exit> {
             eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", job.as_str());
             Ok(Exit::Held)
         }
+        Ran::Stopped => {
+            eprintln!("tierd: told to stop before job {} began; nothing was done", job.as_str());
+            Ok(Exit::Failures)
+        }
         Ran::Done(report) => {
             if json {
                 println!("{}", serde_json::to_string(&*report)?);

@@ -9,6 +9,7 @@ mod healthcheck;
 mod iam;
 mod init;
 mod job;
+mod ledger;
 mod plan;
 mod progress_bar;
 mod quarantine;
@@ -140,6 +141,10 @@ enum Command {
     /// Reads the ledger and changes nothing. With --out it writes one page that needs no network, or a table for
     /// spreadsheets.
     Report(report::Args),
+    /// Carries an old table over into the ledger
+    ///
+    /// For those who come from the functions that tierd replaces, whose table was keyed by ETag alone.
+    Ledger(ledger::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -208,6 +213,7 @@ pub fn main() -> ExitCode {
             Command::Status(args) => status::run(settings, args).await,
             Command::Quarantine(args) => quarantine::run(settings, args).await,
             Command::Iam(args) => iam::run(settings, args).await,
+            Command::Ledger(args) => ledger::run(settings, args).await,
             Command::Healthcheck | Command::Completions(_) | Command::Man(_) => unreachable!("handled above"),
             Command::Report(args) => report::run(settings, args).await,
         }

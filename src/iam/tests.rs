@@ -21,7 +21,12 @@ destination_prefix = "bdp/"
 "#;
 
 fn place() -> Place {
-    Place { partition: "aws".to_owned(), account: ACCOUNT.to_owned(), kms_keys: Vec::new() }
+    Place {
+        partition: "aws".to_owned(),
+        account: ACCOUNT.to_owned(),
+        kms_keys: Vec::new(),
+        old_table: Some("old_file_access".to_owned()),
+    }
 }
 
 fn settings(toml: &str) -> Settings {

@@ -72,6 +72,11 @@ pub(crate) fn listing(s3: &S3, bucket: &BucketName) -> Ahead<Listed> {
     })
 }
 
+/// Whether a listing failed because S3 says, in so many words, that the bucket does not exist.
+pub(crate) fn bucket_is_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<AwsError>().is_some_and(|error| error.is("NoSuchBucket"))
+}
+
 /// The rows of a bucket.
 pub(crate) fn rows(ledger: &Ledger, bucket: &BucketName) -> Ahead<Result<LedgerRow, UnreadableRow>> {
     let (ledger, bucket) = (ledger.clone(), bucket.clone());

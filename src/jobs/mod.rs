@@ -2,9 +2,11 @@
 //! the metrics around it are the same for all and stand in [`crate::app`].
 
 mod ahead;
+pub mod import;
 pub mod ingest;
 pub mod reconcile;
 pub mod report;
+mod spool;
 pub mod transition;
 
 use crate::progress::Progress;
@@ -73,4 +75,6 @@ pub enum Ran {
     Done(Box<JobReport>),
     /// Another daemon holds the lease for this job.
     HeldBy(String),
+    /// Told to stop before it had begun, while it was watched whether the holder of the lease is alive.
+    Stopped,
 }

@@ -2,7 +2,7 @@
 //!
 //! What is to be done to which row is decided in [`crate::tiering::reconcile`]; here are the streams and the effects. For
 //! each bucket the listing and the ledger's rows are read side by side, each a page ahead ([`super::ahead`]), and the effects go to
-//! a file without a name ([`spool`]). Only when both streams have been read to their ends, and the breaker has judged the
+//! a file without a name ([`super::spool`]). Only when both streams have been read to their ends, and the breaker has judged the
 //! drops, is the file read back and each effect applied under its condition. So:
 //!
 //! - a listing that breaks off, is malformed or may not be read leaves its bucket exactly as it was;
@@ -12,7 +12,6 @@
 //! Buckets are independent of each other, and some are worked on at once.
 
 mod bucket;
-mod spool;
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 //! Keys are asked for URL-encoded and decoded here: a key may hold characters that XML cannot, and a plain answer with
 //! such a key cannot be parsed at all.
 
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -68,6 +69,9 @@ impl S3 {
                 .send()
                 .await
                 .map_err(|e| AwsError::new("ListObjectsV2", format_args!("s3://{bucket}/{prefix}"), e))?;
+            if let Some(what) = not_whole(&page) {
+                return Err(malformed(bucket, what));
+            }
             let encoded = page.encoding_type.is_some();
             for entry in page.common_prefixes.unwrap_or_default() {
                 if let Some(dir) = entry.prefix {
@@ -100,6 +104,9 @@ impl Pager<'_> {
             .send()
             .await
             .map_err(|e| AwsError::new("ListObjectsV2", format_args!("s3://{}", self.bucket), e))?;
+        if let Some(what) = not_whole(&page) {
+            return Err(self.malformed(what));
+        }
         let encoded = page.encoding_type.is_some();
         let mut objects = Vec::with_capacity(page.contents.as_ref().map_or(0, Vec::len));
         for object in page.contents.unwrap_or_default() {
@@ -133,13 +140,23 @@ impl Pager<'_> {
     }
 
     fn malformed(&self, what: &str) -> AwsError {
-        AwsError::from_entry(
-            "ListObjectsV2",
-            format_args!("s3://{}", self.bucket),
-            None,
-            format!("the answer has {what}"),
-        )
+        malformed(self.bucket, what)
     }
+}
+
+/// What a page lacks, if it lacks anything. The SDK reads an answer that was cut, or that is no listing at all, as far as it
+/// goes and without an error: as the last page, with fewer objects. Who believes that takes the others for deleted.
+fn not_whole(page: &ListObjectsV2Output) -> Option<&'static str> {
+    if page.is_truncated.is_none() {
+        return Some("no word on whether it is the last page");
+    }
+    let entries = page.contents().len() + page.common_prefixes().len();
+    let counted = page.key_count.and_then(|count| usize::try_from(count).ok());
+    counted.is_some_and(|counted| counted > entries).then_some("fewer objects than it counts")
+}
+
+fn malformed(bucket: &BucketName, what: &str) -> AwsError {
+    AwsError::from_entry("ListObjectsV2", format_args!("s3://{bucket}"), None, format!("the answer has {what}"))
 }
 
 /// S3 encodes keys as HTML forms do: a space is a plus, a plus is `%2B`. A server that ignores `encoding-type` does not
@@ -157,4 +174,27 @@ fn decode(raw: &str, encoded: bool, bucket: &BucketName) -> AwsResult<String> {
             format!("the answer has a key that is not UTF-8: {raw}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::{CommonPrefix, Object};
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_whole_that_says_whether_it_is_the_last_and_has_what_it_counts() {
+        let page = || {
+            let listed = ListObjectsV2Output::builder().contents(Object::builder().key("k").build());
+            listed.common_prefixes(CommonPrefix::builder().prefix("p/").build())
+        };
+        let is_whole = |page: ListObjectsV2Output| not_whole(&page).is_none();
+        assert!(is_whole(page().is_truncated(false).key_count(2).build()));
+        // Servers that are like S3 leave the count out, or count objects only.
+        assert!(is_whole(page().is_truncated(true).build()));
+        assert!(is_whole(page().is_truncated(true).key_count(1).build()));
+        assert!(!is_whole(page().is_truncated(false).key_count(3).build()));
+        assert!(!is_whole(page().key_count(2).build()));
+        assert!(!is_whole(ListObjectsV2Output::builder().build()));
+    }
 }

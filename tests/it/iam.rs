@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use crate::gate::Gate;
 use crate::harness;
+use crate::import;
 use crate::world::{World, eventually};
 
 fn repository() -> &'static Path {
@@ -133,7 +134,12 @@ destination_bucket = "destination"
     std::fs::write(&policy, r#"{"Version":"2012-10-17","Statement":[]}"#).expect("a bucket policy");
     let settings = Settings::from_toml(&toml.replace("policy.json", policy.to_str().expect("a path in UTF-8")))
         .unwrap_or_else(|e| panic!("{e}"));
-    let place = Place { partition: "aws".to_owned(), account: "123456789012".to_owned(), kms_keys: Vec::new() };
+    let place = Place {
+        partition: "aws".to_owned(),
+        account: "123456789012".to_owned(),
+        kms_keys: Vec::new(),
+        old_table: Some("old".to_owned()),
+    };
     let policy: Value =
         serde_json::from_str(&tierd::iam::policy(&settings, &Part::ALL, &place).to_json()).expect("JSON");
     let actions =
@@ -184,8 +190,12 @@ impl Person<'_> {
     }
 
     async fn is_given(&self, part: &str) {
-        let output =
-            self.command(&["iam", "--part", part, "--account", "123456789012"]).output().await.expect("tierd runs");
+        self.is_given_by(&["--part", part]).await;
+    }
+
+    async fn is_given_by(&self, args: &[&str]) {
+        let args = [&["iam", "--account", "123456789012"], args].concat();
+        let output = self.command(&args).output().await.expect("tierd runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         self.gate.allow(serde_json::from_slice(&output.stdout).expect("one JSON document"));
     }
@@ -287,6 +297,15 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     ] {
         daemon.is_given(part).await;
         daemon.does(args, &[0]).await;
+    }
+
+    let old = import::old_table(&world).await;
+    let tag = world.put(&bucket, "from before", 1, "STANDARD").await;
+    import::old_row(&world, &old, &tag, 2, None).await;
+    daemon.is_given_by(&["--part", "import", "--table", &old]).await;
+    for more in [&["--dry-run"][..], &[]] {
+        let imported = daemon.does(&[&["ledger", "import", "--table", &old], more].concat(), &[0]).await;
+        assert!(imported.contains("1 imported,"), "{imported}");
     }
 
     // And as a daemon, which reads the stream and the queues.

@@ -123,3 +123,155 @@ pub fn count(counts: &mut Counts, events: &[Event]) {
         entry.1 = entry.1.max(event.time);
     }
 }
+
+/// A line of a server access log.
+#[derive(Debug, Clone)]
+pub struct AccessLine {
+    pub time: DateTime<Utc>,
+    pub bucket: String,
+    /// As it is; the line has it encoded twice, as S3 writes it.
+    pub key: String,
+    pub request_id: String,
+    pub requester: String,
+    pub operation: &'static str,
+    pub query: String,
+    pub status: u16,
+    pub user_agent: String,
+    /// From 18, as before 2019, to 26.
+    pub fields: usize,
+}
+
+impl AccessLine {
+    pub fn put(at: &str, bucket: &str, key: &str) -> Self {
+        Self {
+            time: time(at),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            request_id: "3E57427F33A59F07".to_owned(),
+            requester: "arn:aws:iam::111111111111:user/somebody".to_owned(),
+            operation: "REST.PUT.OBJECT",
+            query: String::new(),
+            status: 200,
+            user_agent: "aws-cli/2.15 (x; y)".to_owned(),
+            fields: 26,
+        }
+    }
+
+    /// A download through the web front end, which counts.
+    pub fn download(at: &str, bucket: &str, key: &str) -> Self {
+        let query = "?response-content-disposition=attachment%3B%20filename%3D%22a%22".to_owned();
+        Self { operation: "REST.GET.OBJECT", query, ..Self::put(at, bucket, key) }
+    }
+}
+
+impl std::fmt::Display for AccessLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let encode =
+            |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let once = encode(&self.key).replace("%20", "+");
+        let method = self.operation.split('.').nth(1).unwrap_or("-");
+        let fields = [
+            "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be".to_owned(),
+            self.bucket.clone(),
+            self.time.format("[%d/%b/%Y:%H:%M:%S +0000]").to_string(),
+            "192.0.2.3".to_owned(),
+            self.requester.clone(),
+            self.request_id.clone(),
+            self.operation.to_owned(),
+            encode(&once),
+            format!("\"{method} /{}/{once}{} HTTP/1.1\"", self.bucket, self.query),
+            self.status.to_string(),
+            "-".to_owned(),
+            "113".to_owned(),
+            "2048".to_owned(),
+            "70".to_owned(),
+            "10".to_owned(),
+            "\"-\"".to_owned(),
+            format!("\"{}\"", self.user_agent),
+            "-".to_owned(),
+            // Since 2019 and after, one after the other.
+            "s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdtjf5mKR3/eTPFvsiP/XV/VLi31234=".to_owned(),
+            "SigV4".to_owned(),
+            "ECDHE-RSA-AES128-GCM-SHA256".to_owned(),
+            "AuthHeader".to_owned(),
+            "amzn-s3-demo-bucket1.s3.us-west-1.amazonaws.com".to_owned(),
+            "TLSv1.2".to_owned(),
+            "arn:aws:s3:us-west-1:123456789012:accesspoint/example-AP".to_owned(),
+            "Yes".to_owned(),
+        ];
+        f.write_str(&fields[..self.fields].join(" "))
+    }
+}
+
+/// A line of an application load balancer's access log.
+#[derive(Debug, Clone)]
+pub struct AlbLine {
+    /// As it stands, with fractions of a second.
+    pub time: String,
+    pub method: &'static str,
+    /// Path and query as sent.
+    pub path: String,
+    pub status: u16,
+    pub fields: usize,
+}
+
+impl AlbLine {
+    /// What a line had at first; 30 is what it has now.
+    pub const OLDEST: usize = 18;
+
+    pub fn put(at: &str, path: &str) -> Self {
+        Self { time: at.to_owned(), method: "PUT", path: path.to_owned(), status: 200, fields: 30 }
+    }
+}
+
+impl std::fmt::Display for AlbLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = self.status.to_string();
+        let request = format!("\"{} https://www.example.com:443{} HTTP/2.0\"", self.method, self.path);
+        let fields = [
+            "h2",
+            &self.time,
+            "app/my-lb/50dc6c495c0c9188",
+            "192.0.2.9:2817",
+            "10.0.0.1:80",
+            "0.000",
+            "0.001",
+            "0.000",
+            &status,
+            "200",
+            "34",
+            "366",
+            &request,
+            "\"curl/8.4.0\"",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "TLSv1.2",
+            "arn:aws:elasticloadbalancing:ap-northeast-1:111111111111:targetgroup/t/73e2d6bc24d8a067",
+            "\"Root=1-58337281-1d84f3d73c47ec4e58577259\"",
+            "\"www.example.com\"",
+            "\"arn:aws:acm:ap-northeast-1:111111111111:certificate/1\"",
+            "0",
+            "2026-03-01T09:59:59.900000Z",
+            "\"forward\"",
+            "\"-\"",
+            "\"-\"",
+            "\"10.0.0.1:80\"",
+            "\"200\"",
+            "\"-\"",
+            "\"-\"",
+            "TID_1234abcd5678ef90",
+        ];
+        f.write_str(&fields[..self.fields].join(" "))
+    }
+}
+
+/// The key of a load balancer's log file; `before` is what stands before the account.
+pub fn alb_key(before: &str, published: &str, id: &str) -> String {
+    let published = time(published);
+    let (account, region) = ("111111111111", "ap-northeast-1");
+    format!(
+        "{before}{account}/elasticloadbalancing/{region}/{}/{account}_elasticloadbalancing_{region}_\
+         app.my-lb.50dc6c495c0c9188_{}_192.0.2.1_{id}.log.gz",
+        published.format("%Y/%m/%d"),
+        published.format("%Y%m%dT%H%MZ"),
+    )
+}

@@ -10,6 +10,7 @@ mod daemon;
 mod gate;
 mod harness;
 mod iam;
+mod import;
 mod ingest;
 mod lease;
 mod logs;

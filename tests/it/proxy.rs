@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// A request as it came by.
@@ -16,6 +17,8 @@ pub struct Request {
     pub path: String,
     /// `DynamoDB_20120810.UpdateItem` and the like; empty for S3.
     pub target: String,
+    /// The region that it is signed for.
+    pub region: String,
     pub body: Vec<u8>,
 }
 
@@ -41,6 +44,8 @@ pub enum Fault {
     ResetAfter,
     /// It goes through, later.
     Delay(Duration),
+    /// It goes through once it is let go: when the semaphore has a permit, which it takes.
+    Hold(Arc<Semaphore>),
 }
 
 impl Fault {
@@ -150,6 +155,7 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         target: header("x-amz-target").unwrap_or_default().to_owned(),
+        region: signed_for(header("authorization").unwrap_or_default()).to_owned(),
         body,
     };
     let fault = shared.judge.lock().unwrap().as_mut().and_then(|judge| judge(&request));
@@ -164,14 +170,22 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
         }
         Some(Fault::ResetBefore) => return reset(client),
         Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::ResetAfter) | None => {}
+        Some(Fault::Hold(until)) => until.acquire().await.expect("it is never closed").forget(),
+        Some(Fault::ResetAfter) => {
+            forward(&head, &request.body, upstream).await?;
+            return reset(client);
+        }
+        None => {}
     }
     let answer = forward(&head, &request.body, upstream).await?;
-    if matches!(fault, Some(Fault::ResetAfter)) {
-        return reset(client);
-    }
     client.write_all(&answer).await?;
     client.shutdown().await
+}
+
+/// The region in `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
+fn signed_for(authorization: &str) -> &str {
+    let scope = authorization.split("Credential=").nth(1).unwrap_or_default();
+    scope.split('/').nth(2).unwrap_or_default()
 }
 
 /// Sends a request on and gives the whole answer.

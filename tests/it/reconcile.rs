@@ -1,11 +1,15 @@
 //! Reconcile against real listings and a real table: what becomes of rows and of objects without one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::StreamExt;
 use serde_json::json;
+use tierd::ledger::{Accesses, Change};
+use tokio::sync::{Notify, Semaphore};
 
+use crate::proxy::{Fault, Proxy};
 use crate::world::World;
 
 /// Long before any test: events of this time are older than every listing.
@@ -226,4 +230,173 @@ async fn a_thousand_keys_in_awkward_order_are_matched_one_by_one() {
     for key in &keys[..11] {
         assert!(attribute(&world, &bucket, key, "entity_tag_value").await.is_some(), "{key}");
     }
+}
+
+/// A bucket with one object and rows of it and of three that are gone.
+async fn with_rows(world: &World, what: &str) -> String {
+    let bucket = world.bucket(what).await;
+    world.put(&bucket, "there", 5, "STANDARD").await;
+    for key in ["a", "b", "c", "there"] {
+        ingested(world, &bucket, key, 1).await;
+    }
+    bucket
+}
+
+async fn rows_of(world: &World, bucket: &str) -> Vec<Option<BTreeMap<String, String>>> {
+    let mut rows = Vec::new();
+    for key in ["a", "b", "c", "there"] {
+        rows.push(read_row(world, bucket, key).await);
+    }
+    rows
+}
+
+/// A page of a listing with one object, and what stands before and after it.
+fn page(before: &str, after: &str) -> Fault {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+         <Name>b</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys>{before}\
+         <Contents><Key>there</Key><LastModified>2024-01-02T03:04:05.000Z</LastModified><ETag>&quot;e&quot;</ETag>\
+         <Size>5</Size><StorageClass>STANDARD</StorageClass></Contents>{after}"
+    );
+    Fault::Answer(200, "application/xml", text.leak())
+}
+
+#[tokio::test]
+async fn a_listing_that_is_not_whole_leaves_its_bucket_as_it_was() {
+    const TRUNCATED: &str = "<KeyCount>1</KeyCount><IsTruncated>true</IsTruncated>\
+                             <NextContinuationToken>more</NextContinuationToken><EncodingType>url</EncodingType>";
+    const END: &str = "</ListBucketResult>";
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let world =
+        World::at(&proxy.endpoint, "recbroken", "reconcile.max_drop_fraction = 1.0\nreconcile.concurrency = 16").await;
+    let denied = || Fault::s3_error(403, "AccessDenied");
+    let xml = |text: &'static str| Fault::Answer(200, "application/xml", text);
+    // What the first page and those after it are.
+    let cases = [
+        ("a second page that is refused", page(TRUNCATED, END), denied()),
+        (
+            "a second page without an end",
+            page(TRUNCATED, END),
+            page("<KeyCount>2</KeyCount><IsTruncated>false</IsTruncated>", ""),
+        ),
+        ("a page that is no XML", xml("no listing at all"), denied()),
+        ("a page that is empty", xml(""), denied()),
+        ("a document of another kind", xml("<html><body>maintenance</body></html>"), denied()),
+        ("a page that does not say whether it is the last", page("<KeyCount>1</KeyCount>", END), denied()),
+        (
+            "fewer objects than the page counts",
+            page("<KeyCount>2</KeyCount><IsTruncated>false</IsTruncated>", END),
+            denied(),
+        ),
+        (
+            "a page that is cut after an object",
+            page("<IsTruncated>false</IsTruncated><KeyCount>4</KeyCount>", ""),
+            denied(),
+        ),
+        (
+            "a page that is cut within one",
+            page("<IsTruncated>false</IsTruncated>", "<Contents><Key>z</Key><ETag>"),
+            denied(),
+        ),
+        (
+            "more pages, and no way to ask for them",
+            page("<KeyCount>1</KeyCount><IsTruncated>true</IsTruncated>", END),
+            denied(),
+        ),
+    ];
+    let whole = with_rows(&world, "whole").await;
+    let mut buckets = BTreeMap::new();
+    for (number, (name, first, second)) in cases.into_iter().enumerate() {
+        let bucket = with_rows(&world, &format!("broken{number}")).await;
+        let before = rows_of(&world, &bucket).await;
+        buckets.insert(bucket, (name, first, second, before));
+    }
+    let faults: Vec<_> = buckets.iter().map(|(bucket, (_, a, b, _))| (bucket.clone(), a.clone(), b.clone())).collect();
+    proxy.fault(move |request| {
+        let is_of = |bucket: &str| request.path.trim_start_matches('/').split(['/', '?']).next() == Some(bucket);
+        let (_, first, second) = faults.iter().find(|(bucket, ..)| request.operation() == "LIST" && is_of(bucket))?;
+        Some(if request.path.contains("continuation-token") { second.clone() } else { first.clone() })
+    });
+    let (code, report) = world.run_json(&["job", "reconcile"]).await;
+    assert_eq!((code, &report["outcome"]), (1, &json!("partial")), "{report:#}");
+    for (bucket, (name, _, _, before)) in &buckets {
+        assert!(report["problems"].to_string().contains(bucket), "{name}: {report:#}");
+        assert_eq!(rows_of(&world, bucket).await, *before, "{name}");
+    }
+    assert_eq!((&report["buckets"], &report["buckets_failed"]), (&json!(11), &json!(10)), "{report:#}");
+    assert_eq!((&report["dropped"], read_row(&world, &whole, "a").await), (&json!(3), None), "{report:#}");
+
+    // The buckets themselves are well.
+    proxy.heal();
+    let (code, report) = world.run_json(&["job", "reconcile"]).await;
+    assert_eq!((code, &report["dropped"], &report["refreshed"]), (0, &json!(30), &json!(10)), "{report:#}");
+}
+
+#[tokio::test]
+async fn an_empty_listing_empties_no_ledger() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let world = World::at(&proxy.endpoint, "recempty", "reconcile.min_rows_for_breaker = 4").await;
+    let bucket = with_rows(&world, "b").await;
+    let before = rows_of(&world, &bucket).await;
+    let victim = bucket.clone();
+    proxy.fault(move |request| {
+        let text = "<?xml version=\"1.0\"?><ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>";
+        (request.operation() == "LIST" && request.path.contains(&victim)).then_some(Fault::Answer(200, "application/xml", text))
+    });
+    let (code, report) = world.run_json(&["job", "reconcile"]).await;
+    assert_eq!((code, &report["outcome"]), (1, &json!("partial")), "{report:#}");
+    assert_eq!((&report["held_back"], &report["dropped"]), (&json!(4), &json!(0)), "{report:#}");
+    assert!(report["problems"][0].as_str().is_some_and(|p| p.contains(&bucket)), "{report:#}");
+    assert_eq!(rows_of(&world, &bucket).await, before);
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_asked_for_again() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let world = World::at(&proxy.endpoint, "recretry", "").await;
+    let bucket = with_rows(&world, "b").await;
+    let victim = bucket.clone();
+    let mut failures = 0;
+    // More often than the SDK asks on its own.
+    proxy.fault(move |request| {
+        let is_page = request.operation() == "LIST" && request.path.contains(&victim);
+        let is_rows = request.operation() == "Query" && String::from_utf8_lossy(&request.body).contains(&victim);
+        failures += u32::from(is_page && failures < 5);
+        match () {
+            () if is_page && failures < 5 => Some(Fault::s3_error(503, "SlowDown")),
+            () if is_rows && failures < 4 => Some(Fault::dynamodb_throttles()),
+            () => None,
+        }
+    });
+    let (code, report) = world.run_json(&["job", "reconcile"]).await;
+    assert_eq!((code, &report["outcome"]), (0, &json!("ok")), "{report:#}");
+    assert_eq!((&report["dropped"], &report["refreshed"]), (&json!(3), &json!(1)), "{report:#}");
+    assert!(proxy.take_requests().iter().filter(|r| r.operation() == "LIST").count() >= 5);
+}
+
+#[tokio::test]
+async fn a_row_that_is_used_while_it_is_about_to_be_dropped_stays() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let world = World::at(&proxy.endpoint, "recused", "").await;
+    let bucket = world.bucket("b").await;
+    ingested(&world, &bucket, "gone", 3).await;
+    let (about_to, go_on) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    proxy.fault({
+        let (about_to, go_on) = (about_to.clone(), go_on.clone());
+        move |request| {
+            (request.operation() == "DeleteItem").then(|| {
+                about_to.notify_one();
+                Fault::Hold(go_on.clone())
+            })
+        }
+    });
+    let mut run = world.tierd(&["job", "reconcile", "--json"]).spawn().expect("tierd runs");
+    about_to.notified().await;
+    // A late log file: the use itself is as old as ever.
+    let id = format!("s3://{bucket}/gone").parse().unwrap();
+    let accesses = Accesses { count: 1, latest: crate::logs::time(LONG_AGO) };
+    assert_eq!(world.app.ledger.count(&id, &accesses, 8).await.unwrap(), Change::Made);
+    go_on.add_permits(1000);
+    assert!(run.wait().await.expect("it ends").success());
+    assert_eq!(attribute(&world, &bucket, "gone", "count").await.as_deref(), Some("4"));
 }

@@ -63,6 +63,11 @@ impl World {
         self.app = connect(&config(&self.name, extra, &self.dir, &self.endpoint)).await;
     }
 
+    /// This world's program, speaking through another address.
+    pub async fn app_at(&self, endpoint: &str) -> App {
+        connect(&config(&self.name, &self.extra, &self.dir, endpoint)).await
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join("tierd.toml")
     }

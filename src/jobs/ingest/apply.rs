@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::write::{self, Written as Rows};
+use super::write::{self, Writer, Written as Rows};
 use super::{AnotherWriter, LogSource, Run, find};
 use crate::aws::{AwsResult, Kind};
 use crate::jobs::report::IngestReport;
@@ -92,9 +92,19 @@ impl Run<'_> {
             self.objects.extend(updates.map(|update| write::hash_of(&update)));
             return Ok(Applied::Done(figures));
         }
-        let (ledger, limits) = (&self.ingest.ledger, &self.ingest.limits);
-        let rows =
-            write::write(ledger, updates, batch.number, limits.write_concurrency, self.stop, &mut self.objects).await?;
+        // Rows take longer than files where a batch has many objects: they have a phase of their own, between the files.
+        let progress = &self.options.progress;
+        let counting = progress.read();
+        progress.phase("writing rows", Some(updates.len() as u64));
+        let writer = Writer {
+            ledger: &self.ingest.ledger,
+            batch: batch.number,
+            max_in_flight: self.ingest.limits.write_concurrency,
+            progress,
+            stop: self.stop,
+        };
+        let rows = write::write(&writer, updates, &mut self.objects).await?;
+        progress.resume(&counting);
         if rows == Rows::Stopped {
             return Ok(Applied::Stopped);
         }

@@ -167,6 +167,7 @@ impl Run<'_> {
             if self.stopped() {
                 return Ok(false);
             }
+            self.options.progress.piece(files.len() as u64, left.len() as u64);
             let next = if self.is_dry() {
                 Sequence { last: sequence.last + 1, ..sequence }
             } else {

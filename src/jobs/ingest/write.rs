@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{AwsError, AwsResult, Kind};
 use crate::ledger::{Accesses, Change, Ledger};
+use crate::progress::Progress;
 use crate::tiering::access::{AccessUpdate, Updates};
 
 /// How often one update is sent again, after the SDK's own tries, before the run gives up.
@@ -28,16 +29,26 @@ pub(super) enum Written {
     Stopped,
 }
 
-/// Counts each update into its row, as one of batch `batch`, and adds the hash of each object to `objects`.
+/// How the rows of a batch are written.
+pub(super) struct Writer<'a> {
+    pub ledger: &'a Ledger,
+    /// Its number, which each row takes.
+    pub batch: u64,
+    /// Updates at once, at most.
+    pub max_in_flight: usize,
+    /// Told of each row that is written.
+    pub progress: &'a Progress,
+    pub stop: &'a CancellationToken,
+}
+
+/// Counts each update into its row, and adds the hash of each object to `objects`.
 pub(super) async fn write(
-    ledger: &Ledger,
+    writer: &Writer<'_>,
     mut updates: Updates,
-    batch: u64,
-    max_in_flight: usize,
-    stop: &CancellationToken,
     objects: &mut FxHashSet<u64>,
 ) -> AwsResult<Written> {
-    let mut pace = Pace::new(max_in_flight);
+    let Writer { ledger, batch, stop, .. } = *writer;
+    let mut pace = Pace::new(writer.max_in_flight);
     let mut in_flight: JoinSet<Attempt> = JoinSet::new();
     let mut failed: Option<AwsError> = None;
     let mut all_begun = false;
@@ -58,7 +69,10 @@ pub(super) async fn write(
         };
         match done.result {
             // Refused: the row has this batch already.
-            Ok(Change::Made | Change::Refused) => pace.went_through(),
+            Ok(Change::Made | Change::Refused) => {
+                writer.progress.add_done(1);
+                pace.went_through();
+            }
             Err(error) => {
                 if error.kind == Kind::Throttled {
                     pace.throttled(done.round);

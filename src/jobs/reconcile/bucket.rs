@@ -6,11 +6,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::Reconcile;
-use super::spool::Spool;
-use crate::aws::AwsError;
 use crate::clock;
 use crate::jobs::Mode;
 use crate::jobs::ahead::{self, Ahead};
+use crate::jobs::spool::Spool;
 use crate::ledger::{Change, UnreadableRow};
 use crate::progress::Progress;
 use crate::tiering::ledger_row::LedgerRow;
@@ -47,7 +46,7 @@ pub(super) enum Ended {
 /// A bucket joined to its end: nothing is applied yet.
 struct Joined {
     tally: Tally,
-    spool: Spool,
+    spool: Spool<Effect>,
     unreadable: Unreadable,
 }
 
@@ -87,7 +86,7 @@ impl Reconcile {
         let started = clock::now();
         let done = match self.join(bucket, started, progress, stop).await {
             Ok(joined) => self.settle(bucket, joined, mode, started, stop, &mut outcome).await,
-            Err(error) if is_gone(&error) => {
+            Err(error) if ahead::bucket_is_gone(&error) => {
                 outcome.ended = Ended::Gone;
                 self.drop_all(bucket, mode, started, stop, &mut outcome).await
             }
@@ -270,9 +269,4 @@ async fn next_row(
             Some(stand_in)
         }
     })
-}
-
-/// Whether S3 said, in so many words, that the bucket does not exist.
-fn is_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<AwsError>().is_some_and(|error| error.is("NoSuchBucket"))
 }

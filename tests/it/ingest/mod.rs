@@ -3,12 +3,18 @@
 mod counting;
 mod crashes;
 mod finding;
+mod formats;
+mod months;
 mod trouble;
+mod writers;
 
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
+use tierd::app::App;
+use tierd::jobs::ingest::{Ingest, Limits, LogSource};
+use tierd::jobs::report::IngestReport;
 use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions};
 use tierd::progress::Progress;
 use tierd::state::quarantine::{QuarantineKind, Quarantined};
@@ -82,14 +88,42 @@ fn check_figures(report: &Value, figures: &[(&str, u64)]) {
 
 /// A run as the scheduler makes it.
 async fn scheduled_run(world: &World) -> JobReport {
-    let options = RunOptions {
+    match world.app.run_job(Job::Ingest, &by_schedule(), &CancellationToken::new()).await.expect("a run") {
+        Ran::Done(report) => *report,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As the scheduler asks for a run.
+fn by_schedule() -> RunOptions {
+    RunOptions {
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::No,
         asked_by: AskedBy::Slot("2026-01-01T00:00:00Z".to_owned()),
         progress: Progress::default(),
-    };
-    match world.app.run_job(Job::Ingest, &options, &CancellationToken::new()).await.expect("a run") {
-        Ran::Done(report) => *report,
-        Ran::HeldBy(holder) => panic!("held by {holder}"),
     }
+}
+
+/// Ingest as a daemon has it, but under no lease.
+fn ingest_of(app: &App) -> Ingest {
+    let settings = &app.settings.ingest;
+    let source = |source| LogSource::new(source, &settings.count, Vec::new(), app.s3.clone()).expect("a source");
+    Ingest {
+        state: app.state.clone(),
+        ledger: app.ledger.clone(),
+        sources: settings.source.iter().map(source).collect(),
+        limits: Limits {
+            lookback: settings.lookback,
+            batch_files: settings.batch_files,
+            batch_bytes: settings.batch_bytes,
+            max_file_bytes: settings.max_file_bytes,
+            concurrency: settings.concurrency,
+            write_concurrency: app.settings.ledger.write_concurrency,
+        },
+    }
+}
+
+/// A run of a schedule, under no lease, at whatever time a test likes.
+async fn run_at(app: &App, now: &str) -> IngestReport {
+    ingest_of(app).run_once(&by_schedule(), logs::time(now), &CancellationToken::new()).await.expect("a run")
 }

@@ -1,23 +1,31 @@
-//! Effects that wait for their bucket's end: a file that has no name and goes with the process, a JSON line an effect.
+//! What waits until everything is known: a file that has no name and goes with the process, a JSON line an item.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::marker::PhantomData;
 
 use anyhow::{Context, Result};
-
-use crate::tiering::reconcile::Effect;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Effects in the order in which they were decided.
-#[derive(Debug, Default)]
-pub(super) struct Spool {
-    /// Opened with the first effect: most buckets have none.
+/// Items in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Spool<T> {
+    /// Opened with the first item: most spools stay empty.
     file: Option<BufWriter<File>>,
+    items: PhantomData<fn() -> T>,
 }
 
-impl Spool {
-    pub fn push(&mut self, effect: &Effect) -> Result<()> {
+impl<T> Default for Spool<T> {
+    fn default() -> Self {
+        Self { file: None, items: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Spool<T> {
+    pub fn push(&mut self, item: &T) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -25,12 +33,12 @@ impl Spool {
                 self.file.insert(BufWriter::with_capacity(BUFFER_BYTES, file))
             }
         };
-        serde_json::to_writer(&mut *file, effect)?;
+        serde_json::to_writer(&mut *file, item)?;
         file.write_all(b"\n").context("writing down what is to be done")
     }
 
-    /// Reads the effects back, in their order.
-    pub fn replay(self) -> Result<impl Iterator<Item = Result<Effect>>> {
+    /// Reads the items back, in their order.
+    pub fn replay(self) -> Result<impl Iterator<Item = Result<T>>> {
         let reader = match self.file {
             None => None,
             Some(writer) => {
@@ -52,7 +60,7 @@ mod tests {
 
     use super::*;
     use crate::tiering::object::{ETag, ObjectKey};
-    use crate::tiering::reconcile::Facts;
+    use crate::tiering::reconcile::{Effect, Facts};
     use crate::tiering::storage_class::StorageClass;
 
     #[test]
@@ -73,6 +81,6 @@ mod tests {
         }
         let back: Vec<Effect> = spool.replay().unwrap().collect::<Result<_>>().unwrap();
         assert_eq!(back, effects);
-        assert_eq!(Spool::default().replay().unwrap().count(), 0);
+        assert_eq!(Spool::<Effect>::default().replay().unwrap().count(), 0);
     }
 }
