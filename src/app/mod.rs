@@ -6,6 +6,7 @@ mod ingesting;
 mod job_runs;
 mod moving;
 mod provisioning;
+mod reload;
 mod restoring;
 mod sweep;
 
@@ -25,6 +26,7 @@ use crate::s3::S3;
 use crate::state::State;
 
 pub use daemon::Ended;
+pub use reload::{Reloads, log_format};
 
 /// Everything that the parts are made of. Each part is given only what it may touch.
 #[derive(Debug, Clone)]
