@@ -182,3 +182,27 @@ where
         writer.write_str(&render(format, *metadata.level(), &name, &fields.message, fields.rest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_about_lines_that_were_held_back_is_like_any_other() {
+        let held_back = HeldBack { level: Level::WARN, event: "record.rejected".to_owned(), count: 7 };
+        let line = render(Format::Json, held_back.level, "log.held_back", "7 more", held_back.fields());
+        let json: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&json["event"], &json["level"]), (&"log.held_back".into(), &"WARN".into()));
+        assert_eq!((&json["of"], &json["held_back"]), (&"record.rejected".into(), &7.into()));
+        let line = render(Format::Pretty, held_back.level, "log.held_back", "7 more", held_back.fields());
+        assert!(line.ends_with(" WARN  log.held_back: 7 more of=record.rejected held_back=7\n"), "{line}");
+    }
+
+    #[test]
+    fn a_level_is_a_name_or_directives_and_nothing_else() {
+        for good in ["info", "off", "warn,tierd::jobs=debug"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        assert!(filter("tierd=loud").is_err());
+    }
+}
