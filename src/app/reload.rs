@@ -118,7 +118,7 @@ mod tests {
         let old = settings("ingest.enabled = false\n");
         assert_eq!(changed_keys(&old, &old), Vec::<String>::new());
         let rule = "[[replicate]]\nqueue = \"q\"\nsource_bucket = \"source\"\ndestination_bucket = \"destination\"\n";
-        let new = settings(&format!("ingest.enabled = false\nrestore.days = 3\nusers.table = \"u\"\n{rule}"));
+        let new = settings(&format!("ingest.enabled = false\nrestore.days = 3\nusers.table = \"people\"\n{rule}"));
         assert_eq!(changed_keys(&old, &new), ["replicate", "restore.days", "users.table"]);
     }
 }

@@ -201,7 +201,8 @@ async fn a_run_of_the_whole_loop_tells_every_metric_and_no_secret() {
     let said = Said::default();
     let mut daemon = with_secrets(world.tierd(&["run"])).spawn().expect("tierd runs");
     let ears = [said.listen(daemon.stdout.take().unwrap()), said.listen(daemon.stderr.take().unwrap())];
-    said.hears("daemon.ready").await;
+    // After the sweep of a first start, so that it is the stream that tells of the user: how late it is, is known from there.
+    said.hears("provision.swept").await;
     world.put_user("ann").await;
     said.hears("user.provisioned").await;
     let bucket = world.bucket_uri("ann").await.expect("a bucket").trim_start_matches("s3://").to_owned();
