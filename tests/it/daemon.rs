@@ -195,10 +195,9 @@ async fn sighup_swaps_the_whole_configuration_within_the_process() {
     world.sqs().create_queue().queue_name(&queue).send().await.unwrap();
     world.put_user("between").await;
     daemon.until("user.provisioned").await;
-    let others = format!(
-        "telemetry.metrics_namespace = \"other\"\ntelemetry.level = \"debug\"\nprovision.bucket_name = \"new{{user_id}}-{{timestamp}}\"\nshutdown.grace = \"9s\"\n"
-    );
-    world.reconfigure(&others).await;
+    let others = "telemetry.metrics_namespace = \"other\"\ntelemetry.level = \"debug\"\n\
+                  provision.bucket_name = \"new{user_id}-{timestamp}\"\nshutdown.grace = \"9s\"\n";
+    world.reconfigure(others).await;
     let text = std::fs::read_to_string(world.config_file()).unwrap();
     let requests = &world.settings().restore.request_queue;
     let old_beat = world.settings().telemetry.heartbeat_file.display().to_string();
