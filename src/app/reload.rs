@@ -1,6 +1,9 @@
-//! SIGHUP: the configuration is read again. All of it is checked before anything of it counts: the file and the environment
-//! as at the start, and that its tables and queues are there. If all is well the running parts drain and new ones begin, in the same
-//! process; if not, each problem is a line, and what runs goes on as it was.
+//! SIGHUP: the configuration is read again. All of it is checked before anything of it counts: the file and the
+//! environment as at the start, and that its tables and queues are there. If all is well the running parts drain and new
+//! ones begin, in the same process; if not, each problem is a line, and what runs goes on as it was.
+//!
+//! Rejected: changing single values in running parts. Each part would have to know which of its settings may change under
+//! it; a drain is what a rolling deployment does, and is tested by every one of them.
 //!
 //! systemd is told as its protocol for reloads has it (sd_notify(3), `RELOADING=1`): that it began, and that it is over.
 

@@ -1,8 +1,8 @@
 //! Log lines: one JSON object a line (or a line for people), each with `timestamp`, `level`, a stable dotted `event`,
 //! `message`, and the event's own fields. Metrics ([`crate::metrics`]) go the same way out.
 //!
-//! Two things stand between an event and its line ([`mod@layers`]). Libraries do not speak below `info`, because what they say
-//! there holds credentials and content. And one place in the code writes so many lines at once and so many a second
+//! Two things stand between an event and its line ([`mod@layers`]). Libraries do not speak below `info`, because what they
+//! say there holds credentials and content. And one place in the code writes so many lines at once and so many a second
 //! ([`mod@budget`]); a `log.held_back` line tells how many more there were. Metrics are never held back.
 
 mod budget;
