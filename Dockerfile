@@ -17,9 +17,9 @@ COPY . .
 RUN --mount=type=cache,id=tierd-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=tierd-target-${TARGETARCH},target=/build/target,sharing=locked \
     find src config -type f -exec touch {} + \
- && cargo build --release --locked --bin tierd \
+ && cargo build --profile dist --locked --bin tierd \
  && mkdir -p /out/heartbeat \
- && cp target/release/tierd /out/tierd
+ && cp target/dist/tierd /out/tierd
 
 # CA certificates, an /etc/passwd with `nonroot` (65532), time zones; no shell, no package manager.
 FROM gcr.io/distroless/static-debian12:nonroot

@@ -1,14 +1,17 @@
-//! The daemon: every enabled part under the supervisor, the heartbeat, and the drain at the end.
+//! The daemon: every enabled part under the supervisor, the heartbeat, the change of the configuration, and the drain at
+//! the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use chrono_tz::Tz;
+use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::App;
+use super::reload::Reloads;
 use crate::clock;
 use crate::health::HEARTBEAT_INTERVAL;
 use crate::jobs::Job;
@@ -16,6 +19,7 @@ use crate::metrics::{About, Unit};
 use crate::resources::Resources;
 use crate::scheduler::{self, Runner, Scheduled};
 use crate::supervisor::Supervisor;
+use crate::telemetry;
 use crate::tiering::schedule::Schedule;
 
 /// The scheduler looks at its schedules every few seconds; a look may take a lease's life.
@@ -33,53 +37,80 @@ pub enum Ended {
 }
 
 impl App {
-    /// Runs every enabled part until `stop` is cancelled, then drains. Fails with
-    /// [`NotReady`](crate::resources::NotReady) if a table or a queue that they need is missing.
-    pub async fn run_daemon(self, stop: CancellationToken) -> Result<Ended> {
-        let app = Arc::new(self);
-        let settings = app.settings.clone();
+    /// Runs every enabled part until `stop` is cancelled, then drains; meanwhile `reloads` may bring another configuration,
+    /// under which it goes on. Fails with [`NotReady`](crate::resources::NotReady) if a table or a queue that the first one
+    /// needs is missing.
+    pub async fn run_daemon(self, stop: CancellationToken, mut reloads: Reloads) -> Result<Ended> {
         // It only looks, so a stop need not wait for it: where nothing answers, it takes its time.
-        let resources = Resources::new(app.clients.clone());
+        let resources = Resources::new(self.clients.clone());
         tokio::select! {
-            ready = resources.require(&settings) => ready?,
+            ready = resources.require(&self.settings) => ready?,
             () = stop.cancelled() => return Ok(Ended::Drained),
         }
-        let mut parts = Supervisor::new(stop.clone());
+        let mut app = Arc::new(self);
+        tracing::info!(event = "daemon.ready", version = env!("CARGO_PKG_VERSION"), "ready");
+        loop {
+            let turn = stop.child_token();
+            let parts = app.start(&turn);
+            let heartbeat = AbortOnDropHandle::new(tokio::spawn(heartbeat(app.clone())));
+            notify_ready();
+            let next = tokio::select! {
+                next = reloads.next(&app.settings) => Some(next),
+                () = stop.cancelled() => None,
+            };
+            if next.is_none() {
+                notify(&[NotifyState::Stopping]);
+            }
+            turn.cancel();
+            let late = parts.drain(app.settings.shutdown.grace).await;
+            drop(heartbeat);
+            app.emit_throttles();
+            if !late.is_empty() {
+                tracing::warn!(
+                    event = "daemon.cut_off",
+                    parts = late.join(", "),
+                    "the grace is over; the next start repairs what was cut off"
+                );
+            }
+            match next {
+                Some(next) if !stop.is_cancelled() => {
+                    app = Arc::new(next);
+                    tracing::info!(event = "config.reloaded", "the daemon goes on with the new configuration");
+                }
+                _ if late.is_empty() => {
+                    tracing::info!(event = "daemon.stopped", "everything that had begun is finished");
+                    return Ok(Ended::Drained);
+                }
+                _ => return Ok(Ended::GraceOver),
+            }
+        }
+    }
 
-        app.spawn_provision(&mut parts);
-        app.spawn_restore(&mut parts);
+    /// Starts every enabled part.
+    fn start(self: &Arc<Self>, stop: &CancellationToken) -> Supervisor {
+        let mut parts = Supervisor::new(stop.clone());
+        self.spawn_provision(&mut parts);
+        self.spawn_restore(&mut parts);
 
         let runner: Runner = {
-            let app = app.clone();
+            let app = self.clone();
             Arc::new(move |job, options, stop| {
                 let app = app.clone();
                 Box::pin(async move { app.run_job(job, &options, &stop).await })
             })
         };
-        let pulse = app.health.part("scheduler", SCHEDULER_SILENCE);
-        let (state, schedules, beat) = (app.state.clone(), app.schedules(), pulse.clone());
+        let pulse = self.health.part("scheduler", SCHEDULER_SILENCE);
+        let (state, schedules, beat) = (self.state.clone(), self.schedules(), pulse.clone());
         parts.spawn("scheduler", pulse, move |stop| {
             scheduler::run(state.clone(), runner.clone(), schedules.clone(), beat.clone(), stop)
         });
+        parts
+    }
 
-        let heartbeat = AbortOnDropHandle::new(tokio::spawn(heartbeat(app.clone())));
-        tracing::info!(event = "daemon.ready", version = env!("CARGO_PKG_VERSION"), "ready");
-        notify(&[sd_notify::NotifyState::Ready]);
-
-        stop.cancelled().await;
-        notify(&[sd_notify::NotifyState::Stopping]);
-        let late = parts.drain(settings.shutdown.grace).await;
-        drop(heartbeat);
-        if late.is_empty() {
-            tracing::info!(event = "daemon.stopped", "everything that had begun is finished");
-            Ok(Ended::Drained)
-        } else {
-            tracing::warn!(
-                event = "daemon.cut_off",
-                parts = late.join(", "),
-                "the grace is over; the next start repairs what was cut off"
-            );
-            Ok(Ended::GraceOver)
+    fn emit_throttles(&self) {
+        let throttles = self.clients.throttles.take();
+        if throttles > 0 {
+            self.metrics.emit(About::Service, &[("AwsThrottles", Unit::Count, throttles as f64)]);
         }
     }
 
@@ -118,22 +149,33 @@ async fn heartbeat(app: Arc<App>) {
             Err(_) => {}
         }
         if app.health.hanging(now).is_empty() {
-            notify(&[sd_notify::NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
+        telemetry::tell_held_back();
         if since_throttles >= THROTTLES_INTERVAL {
             since_throttles = Duration::ZERO;
-            let throttles = app.clients.throttles.take();
-            if throttles > 0 {
-                app.metrics.emit(About::Service, &[("AwsThrottles", Unit::Count, throttles as f64)]);
-            }
+            app.emit_throttles();
         }
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         since_throttles += HEARTBEAT_INTERVAL;
     }
 }
 
+/// Ready, or ready again.
+pub(super) fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// To be followed by [`notify_ready`], whatever comes of it.
+pub(super) fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(event = "systemd.unreachable", %error, "systemd was not told"),
+    }
+}
+
 /// Tells systemd, where it listens.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(event = "systemd.unreachable", %error, "systemd was not told");
     }

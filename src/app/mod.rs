@@ -7,6 +7,7 @@ mod ingesting;
 mod job_runs;
 mod moving;
 mod provisioning;
+mod reload;
 mod restoring;
 mod sweep;
 
@@ -27,6 +28,7 @@ use crate::state::State;
 
 pub use daemon::Ended;
 pub use importing::Import;
+pub use reload::{Reloads, log_format};
 
 /// Everything that the parts are made of. Each part is given only what it may touch.
 #[derive(Debug, Clone)]

@@ -61,7 +61,7 @@ impl App {
             let replicator = self.replicator(&rules);
             let identity = Arc::new(OnceCell::new());
             let sts = self.clients.sts.clone();
-            // Once a start of the program.
+            // Once a configuration: few bytes, and few of them.
             let name: &'static str = format!("replicate-{}", i + 1).leak();
             self.spawn_consumer(parts, name, queue.to_owned(), move |message, stop| {
                 let (replicator, identity, sts) = (replicator.clone(), identity.clone(), sts.clone());

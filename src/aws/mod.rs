@@ -83,6 +83,9 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::from_conf(
                 aws_sdk_sqs::config::Builder::from(&base)
                     .timeout_config(timeouts(QUEUE_ATTEMPT_TIMEOUT))
+                    // It wakes ten times a second to see whether a long poll, which is silent by nature, is stalled. The
+                    // attempt's own time-out bounds these small answers as well.
+                    .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
                     .interceptor(throttles.clone())
                     .build(),
             ),

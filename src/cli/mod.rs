@@ -84,8 +84,9 @@ pub struct Cli {
 enum Command {
     /// Runs the daemon: every enabled part, until SIGTERM or SIGINT
     ///
-    /// Then it drains and exits 0; a second signal exits at once. Log lines and metrics go to stdout, one JSON object a
-    /// line.
+    /// Then it drains and exits 0; a second signal exits at once. SIGHUP has it read its configuration again: if all of
+    /// it is in order it goes on under the new one, else under the old one, and log lines say why. Log lines and metrics
+    /// go to stdout, one JSON object a line.
     Run,
     /// Shows the configuration as it takes effect, and verifies that all it needs is there
     ///
@@ -201,7 +202,7 @@ pub fn main() -> ExitCode {
     };
     let exit = runtime.block_on(async {
         match cli.command {
-            Command::Run => run::run(settings).await,
+            Command::Run => run::run(settings, cli.config).await,
             Command::Check(args) => check::run(settings, args).await,
             Command::Init(args) => init::run(settings, args).await,
             Command::Job(args) => job::run(settings, args).await,
@@ -220,6 +221,7 @@ pub fn main() -> ExitCode {
     });
     // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.
     runtime.shutdown_background();
+    telemetry::finish();
     ended(exit)
 }
 

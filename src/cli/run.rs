@@ -1,24 +1,24 @@
 //! `tierd run`: the daemon.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Exit;
-use crate::app::{App, Ended};
-use crate::config::{LogFormat, Settings};
+use crate::app::{self, App, Ended, Reloads};
+use crate::config::Settings;
 use crate::telemetry;
 
-pub async fn run(settings: Settings) -> Result<Exit> {
-    let format = match settings.telemetry.log_format {
-        LogFormat::Json => telemetry::Format::Json,
-        LogFormat::Pretty => telemetry::Format::Pretty,
-    };
-    telemetry::init(telemetry::Output::Stdout, format, &settings.telemetry.level)?;
+pub async fn run(settings: Settings, file: Option<PathBuf>) -> Result<Exit> {
+    let lines = &settings.telemetry;
+    telemetry::init(telemetry::Output::Stdout, app::log_format(lines.log_format), &lines.level)?;
     let stop = CancellationToken::new();
     let _on_signal = stop_on_signal(stop.clone())?;
-    match App::connect(settings).await?.run_daemon(stop).await? {
+    let reloads = Reloads::listen(file)?;
+    match App::connect(settings).await?.run_daemon(stop, reloads).await? {
         Ended::Drained => Ok(Exit::Done),
         Ended::GraceOver => Ok(Exit::Failures),
     }

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use crate::gate::Gate;
 use crate::harness;
 use crate::import;
+use crate::replicate;
 use crate::world::{World, eventually};
 
 fn repository() -> &'static Path {
@@ -320,6 +321,39 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     assert!(ended.success(), "{ended}");
 
     for action in ["dynamodb:GetRecords", "s3:CreateBucket", "s3:PutObject", "s3:RestoreObject", "sqs:ReceiveMessage"] {
+        assert!(gate.used().contains(action), "{action} was never used: {:?}", gate.used());
+    }
+}
+
+#[tokio::test]
+async fn replication_runs_under_exactly_its_own_policy() {
+    let (world, source, destination) = replicate::world("iamrepl", "acl = \"bucket-owner-full-control\"").await;
+    let gate = Gate::before(harness::endpoint()).await;
+    let walker = Person { world: &world, gate: gate.clone(), environment: Vec::new() };
+    walker.is_given("replicate").await;
+    replicate::put(&world, &source, "in/walked.md", "text").await;
+    let said = walker.does(&["replicate", &format!("s3://{source}/in/"), "--json"], &[0]).await;
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["copied"], 1, "{said}");
+
+    // The daemon works on the queue, and on nothing else here.
+    walker.is_given("all").await;
+    let mut daemon = walker.command(&["run"]).spawn().expect("tierd runs");
+    replicate::put(&world, &source, "in/told.md", "text").await;
+    let url = world.sqs().get_queue_url().queue_name(world.named("created")).send().await.unwrap().queue_url.unwrap();
+    let event = serde_json::json!({ "Records": [{ "eventVersion": "2.1", "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": { "bucket": { "name": source }, "object": { "key": "in/told.md", "sequencer": "00A1" } } }] });
+    world.sqs().send_message().queue_url(&url).message_body(event.to_string()).send().await.unwrap();
+    eventually(Duration::from_secs(60), "the copy", async || {
+        world.s3().head_object().bucket(&destination).key("out/told.md").send().await.ok()
+    })
+    .await;
+    let pid = nix::unistd::Pid::from_raw(daemon.id().expect("it runs").try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = daemon.wait().await.unwrap();
+    assert_eq!(gate.take_refused(), Vec::<String>::new());
+    assert!(ended.success(), "{ended}");
+    for action in ["s3:PutObject", "s3:PutObjectAcl", "s3:GetObjectTagging", "sqs:DeleteMessage"] {
         assert!(gate.used().contains(action), "{action} was never used: {:?}", gate.used());
     }
 }

@@ -7,6 +7,7 @@
 
 mod cli;
 mod daemon;
+mod emf;
 mod gate;
 mod harness;
 mod iam;
@@ -25,5 +26,6 @@ mod resources;
 mod restore;
 mod scheduler;
 mod streams_model;
+mod telemetry;
 mod transition;
 mod world;

@@ -29,7 +29,7 @@ destination_prefix = "out/"
     )
 }
 
-async fn world(test: &str, more: &str) -> (World, String, String) {
+pub async fn world(test: &str, more: &str) -> (World, String, String) {
     let mut world = World::new(test, "").await;
     let text = rule(&world, more);
     world.reconfigure(&text).await;
@@ -38,7 +38,7 @@ async fn world(test: &str, more: &str) -> (World, String, String) {
     (world, source, destination)
 }
 
-async fn put(world: &World, bucket: &str, key: &str, body: &str) {
+pub async fn put(world: &World, bucket: &str, key: &str, body: &str) {
     world
         .s3()
         .put_object()

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use self::alb::PathPattern;
 use super::access::{CountingRules, FileAccesses};
+use super::excerpt::excerpt;
 use super::object::NameError;
 
 /// How a log is written.
@@ -57,7 +58,8 @@ pub enum Reason {
     Json(String),
     #[error("{0} is missing")]
     Missing(&'static str),
-    #[error("{field} cannot be read: {value:?}")]
+    /// `value` is an excerpt in quotes.
+    #[error("{field} cannot be read: {value}")]
     Field { field: &'static str, value: String },
     #[error("the line is not UTF-8")]
     NotUtf8,
@@ -68,7 +70,7 @@ pub enum Reason {
 impl Reason {
     /// A field that cannot be read, with the beginning of its value.
     fn field(field: &'static str, value: &str) -> Self {
-        Self::Field { field, value: value.chars().take(100).collect() }
+        Self::Field { field, value: excerpt(value, 100) }
     }
 }
 

@@ -10,9 +10,10 @@
 use serde_json::Value;
 
 use super::Tier;
+use crate::tiering::excerpt::excerpt;
 use crate::tiering::object::ObjectId;
 use crate::tiering::s3_event::{
-    BrokenRecord, Rejected, is_test_event, kind_of, object_id, open, quoted, record_object, records, text,
+    BrokenRecord, Rejected, SHOWN, is_test_event, kind_of, object_id, open, record_object, records, text,
 };
 
 /// One object to be brought back.
@@ -69,19 +70,22 @@ fn request(body: &Value) -> Result<RestoreRequest, (&'static str, String)> {
                 .ok_or_else(|| {
                     (
                         ".days",
-                        format!("days are a whole number from 1 to {MAX_DAYS}, not {}", quoted(&days.to_string())),
+                        format!(
+                            "days are a whole number from 1 to {MAX_DAYS}, not {}",
+                            excerpt(&days.to_string(), SHOWN)
+                        ),
                     )
                 })?,
         ),
     };
-    let tier = match body.get("tier") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(tier)) => Some(
-            tier.parse()
-                .map_err(|_| (".tier", format!("a tier is Standard, Bulk or Expedited, not {}", quoted(tier))))?,
-        ),
-        Some(other) => return Err((".tier", format!("a tier is a string, not {}", kind_of(other)))),
-    };
+    let tier =
+        match body.get("tier") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(tier)) => Some(tier.parse().map_err(|_| {
+                (".tier", format!("a tier is Standard, Bulk or Expedited, not {}", excerpt(tier, SHOWN)))
+            })?),
+            Some(other) => return Err((".tier", format!("a tier is a string, not {}", kind_of(other)))),
+        };
     Ok(RestoreRequest { id, days, tier })
 }
 

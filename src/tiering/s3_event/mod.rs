@@ -17,6 +17,7 @@ mod form;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::excerpt::excerpt;
 use super::object::{BucketName, ETag, ObjectId, ObjectKey};
 pub use envelope::Rejected;
 pub(in crate::tiering) use envelope::{is_test_event, kind_of, open};
@@ -120,7 +121,7 @@ pub(in crate::tiering) fn records<'a>(body: &'a Value, place: &str) -> Result<&'
 pub(in crate::tiering) fn record_object(record: &Value) -> Result<ObjectId, String> {
     let bucket = text(record, "/s3/bucket/name").ok_or("s3.bucket.name is missing or no string")?;
     let key = text(record, "/s3/object/key").ok_or("s3.object.key is missing or no string")?;
-    let key = form_decode(key).map_err(|error| format!("s3.object.key {}: {error}", quoted(key)))?;
+    let key = form_decode(key).map_err(|error| format!("s3.object.key {}: {error}", excerpt(key, SHOWN)))?;
     object_id(bucket, key)
 }
 
@@ -136,13 +137,8 @@ pub(in crate::tiering) fn object_id(bucket: &str, key: impl Into<String>) -> Res
     Ok(ObjectId::new(bucket, key))
 }
 
-/// A foreign text for a reason: quoted, on one line, cut at 80 characters.
-pub(in crate::tiering) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
+/// How much of a foreign text a reason shows, in characters.
+pub(in crate::tiering) const SHOWN: usize = 80;
 
 enum Read {
     Event(Box<S3Event>),
@@ -157,13 +153,13 @@ fn notification(record: &Value) -> Result<Read, String> {
     match record.get("eventSource") {
         None => {}
         Some(Value::String(source)) if source.ends_with(":s3") => {}
-        Some(Value::String(source)) => return Err(format!("eventSource {} is not S3", quoted(source))),
+        Some(Value::String(source)) => return Err(format!("eventSource {} is not S3", excerpt(source, SHOWN))),
         Some(other) => return Err(format!("eventSource is {}", kind_of(other))),
     }
     match record.get("eventVersion") {
         None => {}
         Some(Value::String(version)) if version.split('.').next() == Some("2") => {}
-        Some(Value::String(version)) => return Err(format!("eventVersion {} is not 2.x", quoted(version))),
+        Some(Value::String(version)) => return Err(format!("eventVersion {} is not 2.x", excerpt(version, SHOWN))),
         Some(other) => return Err(format!("eventVersion is {}", kind_of(other))),
     }
     let name = text(record, "/eventName").ok_or("eventName is missing or no string")?;
@@ -172,7 +168,7 @@ fn notification(record: &Value) -> Result<Read, String> {
         return if record.get("eventSource").is_some() || record.get("s3").is_some() {
             Ok(Read::Ignored(name.to_owned()))
         } else {
-            Err(format!("{} comes with neither eventSource nor s3", quoted(name)))
+            Err(format!("{} comes with neither eventSource nor s3", excerpt(name, SHOWN)))
         };
     };
     let mut event = described(kind, record_object(record)?, record.pointer("/s3/object"), "eTag", "versionId");
@@ -205,7 +201,7 @@ fn eventbridge(body: &Value, place: &str) -> Result<Parsed, Rejected> {
     match body.get("source").map(Value::as_str) {
         None | Some(Some("aws.s3")) => {}
         Some(source) => {
-            let source = source.map_or("of another type".to_owned(), quoted);
+            let source = source.map_or("of another type".to_owned(), |source| excerpt(source, SHOWN));
             return Err(Rejected::new(
                 &format!("{place}.source"),
                 format!("an event whose source {source} is not aws.s3"),
