@@ -21,6 +21,8 @@ mod replicate;
 mod report;
 mod resources;
 mod restore;
+mod restore_faults;
+mod restore_trouble;
 mod scheduler;
 mod streams_model;
 mod transition;
