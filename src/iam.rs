@@ -307,9 +307,15 @@ impl Needs<'_> {
     }
 
     fn restore(&mut self) {
-        let Settings { ledger, restore: Restore { event_queue, request_queue, .. }, .. } = self.settings;
+        let Settings { users, ledger, provision, restore: Restore { event_queue, request_queue, .. }, .. } =
+            self.settings;
         self.state(STATE);
-        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        // The scans are for `job sweep --full`, which must know all buckets.
+        let ledger = [self.table(&ledger.table)];
+        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], ledger, None);
+        if provision.enabled {
+            self.allow("UsersTable", &["dynamodb:Scan"], [self.table(&users.table)], None);
+        }
         self.allow("RestoreQueues", CONSUME, [self.queue(event_queue), self.queue(request_queue)], None);
         self.moves();
         let (_, objects) = self.tiered();

@@ -185,9 +185,21 @@ impl Restorer {
                 ErrorAction::LookAgain => Answer::LookAgain,
                 ErrorAction::Gone => Answer::Gone,
                 ErrorAction::Refuse(reason) => Answer::Refused(reason),
-                ErrorAction::RetryAt(_) | ErrorAction::Later | ErrorAction::Unknown => return Err(error.into()),
+                ErrorAction::RetryAt(_) | ErrorAction::Later | ErrorAction::Unknown => {
+                    self.not_taken(&noted).await;
+                    return Err(error.into());
+                }
             };
             return Ok((answer, noted));
+        }
+    }
+
+    /// S3 was asked and did not take it, so this was none of the times that a restore may expire unused. If that cannot be
+    /// written, one of them is lost.
+    async fn not_taken(&self, noted: &RestoreRow) {
+        let uncounted = RestoreRow { attempts: noted.attempts.saturating_sub(1), ..noted.clone() };
+        if let Err(error) = self.state.keep_restore(&uncounted).await {
+            tracing::debug!(event = "restore.attempt_counted", object = %noted.record.id, %error, "an attempt counts that was none");
         }
     }
 

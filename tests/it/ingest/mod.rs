@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
-use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions};
+use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions, SweepScope};
 use tierd::progress::Progress;
 use tierd::state::quarantine::{QuarantineKind, Quarantined};
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,7 @@ async fn scheduled_run(world: &World) -> JobReport {
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::No,
         asked_by: AskedBy::Slot("2026-01-01T00:00:00Z".to_owned()),
+        sweep: SweepScope::Index,
         progress: Progress::default(),
     };
     match world.app.run_job(Job::Ingest, &options, &CancellationToken::new()).await.expect("a run") {

@@ -25,7 +25,7 @@ const LIFE: Duration = Duration::from_secs(4);
 const PROGRAMS_LIFE: Duration = Duration::from_secs(10);
 /// One seed in so many has the program itself killed rather than the tasks in it.
 const PROGRAM_EVERY: u64 = 8;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Becomes {
@@ -180,7 +180,7 @@ impl<'a> History<'a> {
         let soonest = if of_the_program { 30 } else { 4 };
         let fate = Fate {
             dice: Dice(self.dice.below(usize::MAX) as u64),
-            faults: [4, 8, 15][self.dice.below(3)],
+            faults: [8, 15, 25][self.dice.below(3)],
             killed_at: Some((soonest + self.dice.below(90)) as u64),
         };
         let proxy = life::proxy(self.upstream, fate, kill.clone(), self.tally).await;
@@ -334,13 +334,13 @@ async fn join(thread: std::thread::JoinHandle<()>) {
 
 /// Waits until what a dead daemon had asked for is done or lost.
 async fn quiet(proxy: &Proxy) {
-    for _ in 0..100 {
+    for _ in 0..1200 {
         if proxy.is_quiet() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("requests of the dead are under way for five seconds");
+    panic!("requests of the dead are under way for a minute");
 }
 
 fn notification(event: &str, id: &ObjectId) -> String {

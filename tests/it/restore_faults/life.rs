@@ -23,9 +23,11 @@ use crate::proxy::{Fault, Proxy, Request};
 use crate::streams_model::Dice;
 use crate::world::World;
 
-/// How long a message is kept from others at most, in seconds, and how long a poll takes: so much faster than on AWS.
+/// How long a message is kept from others at most, in seconds: so much faster than on AWS.
 const VISIBILITY_SECS: u64 = 2;
-const POLL_SECS: u64 = 1;
+/// How long a poll waits for messages. The emulator does not wait itself: it would turn round and round for as long as a
+/// queue holds messages that are not to be seen.
+const POLL: Duration = Duration::from_millis(400);
 const SWEEP_EVERY: Duration = Duration::from_millis(1200);
 
 /// What happened, over all seeds.
@@ -110,7 +112,7 @@ pub async fn proxy(upstream: &str, fate: Fate, kill: CancellationToken, tally: &
             return Some(Fault::Hang { done: dice.one_in(2) });
         }
         if dice.below(100) >= faults {
-            return None;
+            return (request.operation() == "ReceiveMessage").then_some(Fault::Delay(POLL));
         }
         let (name, fault) = fault(&mut dice, request);
         tally.fault(name);
@@ -152,7 +154,7 @@ fn refusal(dice: &mut Dice, request: &Request) -> Fault {
 /// Polls are short, and what is kept from others is so for two seconds at most.
 fn hurry(request: &mut Request) {
     let limits: &[(&str, u64)] = match request.target.as_str() {
-        "AmazonSQS.ReceiveMessage" => &[("WaitTimeSeconds", POLL_SECS), ("VisibilityTimeout", VISIBILITY_SECS)],
+        "AmazonSQS.ReceiveMessage" => &[("WaitTimeSeconds", 0), ("VisibilityTimeout", VISIBILITY_SECS)],
         "AmazonSQS.ChangeMessageVisibility" => &[("VisibilityTimeout", VISIBILITY_SECS)],
         _ => return,
     };
