@@ -291,8 +291,9 @@ impl Said {
 
     fn line(&self) -> String {
         match self {
-            Self::Asked(Asked::Begun { tier, expected_by }) => {
-                format!("asked for at tier {tier}{}", ready(*expected_by))
+            Self::Asked(Asked::Begun { tier, instead_of, expected_by }) => {
+                let why = instead_of.map_or(String::new(), |wanted| format!(", as S3 has no {wanted} capacity now"));
+                format!("asked for at tier {tier}{why}{}", ready(*expected_by))
             }
             Self::Asked(Asked::Joined { expected_by }) => format!("is being restored already{}", ready(*expected_by)),
             Self::Asked(Asked::Finished) => "was restored already; it is copied back now".to_owned(),
@@ -309,9 +310,12 @@ impl Said {
         let mut line = json!({ "object": id.to_string(), "bucket": id.bucket, "key": id.key });
         let fields = match self {
             Self::Asked(asked) => match asked {
-                Asked::Begun { tier, expected_by } => {
-                    json!({ "outcome": "requested", "tier": tier, "expected_by": expected_by.map(rfc3339) })
-                }
+                Asked::Begun { tier, instead_of, expected_by } => json!({
+                    "outcome": "requested",
+                    "tier": tier,
+                    "instead_of": instead_of,
+                    "expected_by": expected_by.map(rfc3339),
+                }),
                 Asked::Joined { expected_by } => {
                     json!({ "outcome": "joined", "expected_by": expected_by.map(rfc3339) })
                 }

@@ -23,6 +23,8 @@ pub enum Asked {
     /// S3 was asked.
     Begun {
         tier: Tier,
+        /// The tier that was wanted, where S3 had no capacity at it.
+        instead_of: Option<Tier>,
         expected_by: Option<DateTime<Utc>>,
     },
     /// Somebody had asked S3 already; the object is copied back when it is ready.
@@ -140,7 +142,8 @@ impl Restorer {
                 );
                 self.metrics.emit(About::Service, &[("RestoresRequested", Unit::Count, 1.0)]);
                 self.tag_was_not_too_late(id, &noted).await?;
-                Ok(Some(Asked::Begun { tier, expected_by }))
+                let instead_of = (tier != plan.tier).then_some(plan.tier);
+                Ok(Some(Asked::Begun { tier, instead_of, expected_by }))
             }
             Answer::Joined => self.join(object, Some(&noted), noted.record.clone()).await.map(Some),
             Answer::LookAgain => Ok(None),

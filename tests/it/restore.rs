@@ -468,7 +468,9 @@ async fn a_restore_that_takes_its_time_is_joined_shown_and_waited_for() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (restorer, stop) = (world.app.restorer(), CancellationToken::new());
     let now = tierd::clock::now_secs();
-    let Asked::Begun { tier, expected_by: Some(by) } = restorer.request(&ask(&object), &stop).await.unwrap() else {
+    let Asked::Begun { tier, expected_by: Some(by), instead_of: None } =
+        restorer.request(&ask(&object), &stop).await.unwrap()
+    else {
         panic!("the restore is begun")
     };
     assert_eq!(tier, Tier::Standard);
