@@ -69,6 +69,7 @@ def mend():
     """Where moto refuses what S3 allows, or takes what S3 refuses, and tierd goes by it."""
     mend_reading_of_archived_objects()
     mend_conditions_of_copies()
+    mend_tags_of_copies()
     mend_restores()
 
 
@@ -125,6 +126,21 @@ def mend_conditions_of_copies():
     S3Response.copy_object = copy_object_as_s3_does
     S3Backend.put_object = one_at_a_time(put_object)
     S3Backend.delete_object = one_at_a_time(delete_object)
+
+
+def mend_tags_of_copies():
+    """What is copied over leaves no tags behind."""
+    from moto.s3.models import S3Backend
+
+    copy_object = S3Backend.copy_object
+
+    def copy_object_as_s3_does(self, src_key, dest_bucket_name, dest_key_name, *arguments, **named):
+        there = self.get_object(dest_bucket_name, dest_key_name)
+        if there is not None and (dest_bucket_name, dest_key_name) != (src_key.bucket_name, src_key.name):
+            self.tagger.delete_all_tags_for_resource(there.arn)
+        return copy_object(self, src_key, dest_bucket_name, dest_key_name, *arguments, **named)
+
+    S3Backend.copy_object = copy_object_as_s3_does
 
 
 def mend_restores():

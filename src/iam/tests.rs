@@ -111,7 +111,7 @@ fn each_part_may_do_its_own_work() {
     table(
         Part::Replicate,
         &[
-            "arn:aws:s3:::source/prefix/* s3:GetObject ?aws:ResourceAccount",
+            "arn:aws:s3:::source/prefix/* s3:GetObject",
             "arn:aws:s3:::destination/bdp/* s3:PutObject",
             "arn:aws:s3:::destination/bdp/* s3:PutObjectAcl",
         ],
@@ -139,7 +139,7 @@ fn no_part_may_do_anothers_work() {
         (Part::Ingest, &["s3:Put", "siuu", "sqs:", "dynamodb:Scan", "table/user"]),
         (Part::Reconcile, &["s3:Put", "s3:GetObject", "kms:", "sqs:", "table/user"]),
         (Part::Transition, &["s3:DeleteObject", "s3:RestoreObject", "sqs:", "table/user", "dynamodb:CreateTable"]),
-        (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "dynamodb:Scan", "table/user"]),
+        (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "table/user dynamodb:UpdateItem", "/stream/"]),
         (Part::Replicate, &["siuu", "table/file_access", "s3:DeleteObject"]),
         (Part::Check, &["Put", "Update", "Delete", "Create", "s3:GetObject", "sqs:Receive"]),
         (Part::Init, &["s3:Put", "s3:Create", "s3:GetObject", "sqs:Receive", "sqs:SetQueueAttributes"]),
