@@ -12,17 +12,20 @@ use crate::progress::Progress;
 const EXPLANATION: &str = "\
 Runs one job now, under the same lease and with the same report as the daemon's own runs.
 
-`job sweep` makes up for what events could not tell: users without a bucket, buckets whose settings have drifted, restores
-whose end nobody announced, restored copies that expired. It finds restores in the state table. Should that have lost some
-(it was restored from a backup, or made anew), `job sweep --full` walks the listings of all buckets and looks at the tags of
-every archived object: one GetObjectTagging each, so a million archived objects cost about 0.40 USD and some time.
+`job sweep` makes up for what events could not tell: users without a bucket, buckets whose settings \
+have drifted, restores whose end nobody announced, restored copies that expired. It finds restores in \
+the state table. Should that have lost some (it was brought back from a backup, or made anew), \
+`job sweep --full` walks the listings of all users' buckets and of those in the ledger, and reads the \
+tags of every archived object: one GetObjectTagging each, so a million archived objects cost about \
+0.40 USD and some time.
 
 Examples:
   tierd job ingest
   tierd job transition --dry-run --json
   tierd job sweep --full
 
-Exit code 0: all went well; 1: some of it did not, and the report says what; 75: another daemon runs this job now.";
+Exit code 0: all went well; 1: some of it did not, and the report says what; 75: another daemon runs \
+this job now.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPLANATION)]

@@ -27,7 +27,7 @@ use crate::restore::set_restores_take;
 
 const SEEDS: u64 = 50;
 /// Histories wait more than they work.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 16;
 /// How long S3 takes for a restore, in seconds.
 const RESTORES_TAKE: u32 = 2;
 

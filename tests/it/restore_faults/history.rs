@@ -69,7 +69,7 @@ impl<'a> History<'a> {
             attributes.attributes(QueueAttributeName::VisibilityTimeout, "3").send().await.unwrap();
         }
         let mut dice = Dice(seed.wrapping_mul(0x5851_F42D_4C95_7F2D));
-        let lives = 1 + dice.below(2) + usize::from(seed % 4 == 0);
+        let lives = 1 + dice.below(2) + usize::from(seed.is_multiple_of(4));
         let mut history = Self { seed, dice, upstream, world, objects: Vec::new(), lives, tally };
         history.make_objects().await;
         history
