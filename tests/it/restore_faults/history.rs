@@ -180,7 +180,7 @@ impl<'a> History<'a> {
         let soonest = if of_the_program { 30 } else { 4 };
         let fate = Fate {
             dice: Dice(self.dice.below(usize::MAX) as u64),
-            faults: [8, 15, 25][self.dice.below(3)],
+            faults: [10, 20, 30][self.dice.below(3)],
             killed_at: Some((soonest + self.dice.below(90)) as u64),
         };
         let proxy = life::proxy(self.upstream, fate, kill.clone(), self.tally).await;

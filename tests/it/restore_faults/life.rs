@@ -62,7 +62,7 @@ impl Tally {
     /// Whether enough happened to prove something.
     pub fn is_telling(&self, seeds: u64) -> bool {
         let faults: u64 = self.0.faults.lock().unwrap().values().sum();
-        faults >= 5 * seeds && self.0.kills.load(Ordering::SeqCst) + self.0.real_kills.load(Ordering::SeqCst) >= seeds
+        faults >= seeds && self.0.kills.load(Ordering::SeqCst) + self.0.real_kills.load(Ordering::SeqCst) >= seeds
     }
 }
 
