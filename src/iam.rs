@@ -220,6 +220,17 @@ const LOOK_AT_OBJECT: &[&str] =
 const ASK_FOR_RESTORE: &[&str] =
     &["s3:DeleteObjectTagging", "s3:GetObject", "s3:GetObjectTagging", "s3:PutObjectTagging", "s3:RestoreObject"];
 
+/// What replication does with the objects of a source. The templates in `deploy/replicate/` allow the same.
+pub const REPLICATION_SOURCE: &[&str] =
+    &["s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"];
+
+/// And with those of a destination. GetObject is for the HEAD that says whether a newer object is there already.
+pub const REPLICATION_DESTINATION: &[&str] =
+    &["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"];
+
+/// And what a rule with an ACL takes there besides.
+pub const REPLICATION_ACL: &[&str] = &["s3:PutObjectAcl"];
+
 /// Batches of these need no action of their own.
 const CONSUME: &[&str] = &[
     "sqs:ChangeMessageVisibility",
@@ -324,9 +335,15 @@ impl Needs<'_> {
     }
 
     fn restore(&mut self) {
-        let Settings { ledger, restore: Restore { event_queue, request_queue, .. }, .. } = self.settings;
+        let Settings { users, ledger, provision, restore: Restore { event_queue, request_queue, .. }, .. } =
+            self.settings;
         self.state(STATE);
-        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        // The scans are for `job sweep --full`, which must know all buckets.
+        let ledger = [self.table(&ledger.table)];
+        self.allow("Ledger", &["dynamodb:GetItem", "dynamodb:Scan", "dynamodb:UpdateItem"], ledger, None);
+        if provision.enabled {
+            self.allow("UsersTable", &["dynamodb:Scan"], [self.table(&users.table)], None);
+        }
         self.allow("RestoreQueues", CONSUME, [self.queue(event_queue), self.queue(request_queue)], None);
         self.moves();
         let (_, objects) = self.tiered();
@@ -347,23 +364,18 @@ impl Needs<'_> {
             rules.iter().map(|rule| self.s3(format!("{}/{}*", rule.source_bucket, rule.source_prefix))).collect();
         self.allow(
             "ReplicationSources",
-            &["s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"],
+            // Either bucket may be another account's, and both are named to the letter.
+            REPLICATION_SOURCE,
             sources,
-            self.own(),
+            None,
         );
         let destination = |rule: &crate::config::Replicate| {
             self.s3(format!("{}/{}*", rule.destination_bucket, rule.destination_prefix))
         };
         let all: Vec<String> = rules.iter().map(destination).collect();
         let with_acl: Vec<String> = rules.iter().filter(|rule| !rule.acl.is_empty()).map(destination).collect();
-        self.allow(
-            "ReplicationDestinations",
-            // GetObject is for the HEAD that says whether a newer object is there already.
-            &["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"],
-            all,
-            None,
-        );
-        self.allow("DestinationAcls", &["s3:PutObjectAcl"], with_acl, None);
+        self.allow("ReplicationDestinations", REPLICATION_DESTINATION, all, None);
+        self.allow("DestinationAcls", REPLICATION_ACL, with_acl, None);
         self.keys_of_objects();
     }
 

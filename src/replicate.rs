@@ -5,7 +5,7 @@
 //! and a race that is lost (412) has both looked at again. The marker that orders copies is written with the bytes, in one
 //! call, so a crash leaves either the whole copy or none. A message is deleted after all of its copies.
 //!
-//! The copy's tags and metadata are the source's; its encryption is the destination bucket's default, since the source's key
+//! The copy's tags and metadata are the source's, and a copy whose source has others since is made again; its encryption is the destination bucket's default, since the source's key
 //! is of no use to another account, and its ACL is the rule's.
 
 use std::collections::HashMap;
@@ -26,6 +26,7 @@ use crate::tiering::policy::guard::Copies;
 use crate::tiering::replication::{
     Decision, DestinationHead, DestinationIs, Metadata, PathRule, Rule, Sequencer, SourceHead, Wanted, decide, wanted,
 };
+use crate::tiering::restore::Tag;
 use crate::tiering::s3_event::parse_events;
 use crate::tiering::storage_class::StorageClass;
 
@@ -147,7 +148,11 @@ impl Replicator {
         for _ in 0..LOOKS {
             let head = self.s3.head(source).await?;
             let there = self.s3.head(destination).await?;
-            let source_head = head.as_ref().map(source_head);
+            let tags = match &head {
+                Some(head) => self.tags(source, head).await?,
+                None => Tagged::NotShown,
+            };
+            let source_head = head.as_ref().map(|head| source_head(head, &tags));
             let there = there.as_ref().map(destination_head);
             let (destination_is, metadata) = match decide(source, source_head.as_ref(), there.as_ref(), sequencer) {
                 Decision::Copy { destination_is, metadata, .. } => (destination_is, metadata),
@@ -167,7 +172,11 @@ impl Replicator {
                 },
                 acl: acl.clone(),
                 metadata: CopyMetadata::Replace(user_metadata(metadata)),
-                tags: Tags::Keep,
+                tags: match tags {
+                    // What the marker says and what is sent are the same, whatever happens meanwhile.
+                    Tagged::With(tags) => Tags::Replace(tags),
+                    Tagged::NotShown => Tags::Keep,
+                },
                 protection: Protection::DestinationDefault,
                 copies: self.copies,
             };
@@ -194,6 +203,26 @@ impl Replicator {
         }
         bail!("{source} or {destination} changes all the time, or the destination's bucket is gone")
     }
+
+    /// A call only for an object whose head says that it has tags.
+    async fn tags(&self, source: &ObjectId, head: &ObjectHead) -> Result<Tagged> {
+        if head.tag_count.is_none_or(|count| count == 0) {
+            return Ok(Tagged::NotShown);
+        }
+        match self.s3.tags(source).await {
+            Ok(tags) => Ok(Tagged::With(tags)),
+            // Gone since: the copy finds out.
+            Err(error) if error.kind == Kind::NotFound => Ok(Tagged::NotShown),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A source's tags.
+enum Tagged {
+    With(Vec<Tag>),
+    /// It has none, or we may not see them: then S3 refuses a copy that keeps them.
+    NotShown,
 }
 
 /// An object that S3 does not let be copied stays without a copy: coming back to it changes nothing.
@@ -213,17 +242,22 @@ fn class_of_copy(source: StorageClass) -> StorageClass {
     if source.is_destination() && !source.is_archive() { source } else { StorageClass::Standard }
 }
 
-fn source_head(head: &ObjectHead) -> SourceHead {
+fn source_head(head: &ObjectHead, tags: &Tagged) -> SourceHead {
     SourceHead {
         etag: head.etag.clone(),
         size_bytes: head.size,
         modified: head.last_modified.unwrap_or(DateTime::UNIX_EPOCH),
         metadata: metadata(head),
+        tags: match tags {
+            Tagged::With(tags) => tags.clone(),
+            Tagged::NotShown => Vec::new(),
+        },
     }
 }
 
 fn destination_head(head: &ObjectHead) -> DestinationHead {
-    DestinationHead { etag: head.etag.clone(), size_bytes: head.size, metadata: metadata(head) }
+    let is_tagged = head.tag_count.is_some_and(|count| count > 0);
+    DestinationHead { etag: head.etag.clone(), size_bytes: head.size, metadata: metadata(head), is_tagged }
 }
 
 /// User metadata by their names, which S3 keeps in lower case, and system headers by theirs, with capitals: so that the two

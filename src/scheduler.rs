@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::health::Pulse;
-use crate::jobs::{AskedBy, Job, Mode, Outcome, Ran, ReconcileAfter, RunOptions};
+use crate::jobs::{AskedBy, Job, Mode, Outcome, Ran, ReconcileAfter, RunOptions, SweepScope};
 use crate::progress::Progress;
 use crate::state::lease::{Lease, Taken};
 use crate::state::runs::SlotRecord;
@@ -300,6 +300,7 @@ async fn run_slot(runner: &Runner, scheduled: &Scheduled, slot: DateTime<Utc>, s
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::Yes,
         asked_by: AskedBy::Slot(clock::rfc3339(slot)),
+        sweep: SweepScope::Index,
         progress: Progress::default(),
     };
     loop {

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import datetime
 import functools
 import http.client
 import json
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import urllib.parse
 
 HOST = "127.0.0.1"
 
@@ -65,8 +67,11 @@ def main():
 
 
 def mend():
-    """Where moto is not AWS in a way that everything here would stumble over."""
-    read_archived_tags()
+    """Where moto refuses what S3 allows, or takes what S3 refuses, and tierd goes by it."""
+    mend_reading_of_archived_objects()
+    mend_conditions_of_copies()
+    mend_tags_of_copies()
+    mend_restores()
     write_items_one_at_a_time()
 
 
@@ -90,8 +95,8 @@ def write_items_one_at_a_time():
         setattr(DynamoDBBackend, name, locked(getattr(DynamoDBBackend, name)))
 
 
-def read_archived_tags():
-    """The tags and the ACL of an archived object can be read, which moto refuses."""
+def mend_reading_of_archived_objects():
+    """The tags and the ACL of an archived object can be read."""
     from moto.s3.responses import S3Response
 
     get_key = S3Response._get_key
@@ -101,6 +106,88 @@ def read_archived_tags():
         return get_key(self, validate_storage_class and not about_the_object)
 
     S3Response._get_key = get_key_as_s3_does
+
+
+def mend_conditions_of_copies():
+    """A CopyObject whose source or destination is not as its headers say is refused (412); one that is archived and not
+    restored is so first. Nothing else is written to the two meanwhile."""
+    from moto.s3.exceptions import PreconditionFailed
+    from moto.s3.models import S3Backend
+    from moto.s3.responses import S3Response
+
+    writing = threading.RLock()
+    copy_object, put_object, delete_object = S3Response.copy_object, S3Backend.put_object, S3Backend.delete_object
+
+    def fits(key, wanted):
+        return key is not None and wanted.strip('"') == key.etag.strip('"')
+
+    def copy_object_as_s3_does(self):
+        source = urllib.parse.urlparse(as_text(self.headers.get("x-amz-copy-source", "")))
+        bucket, name = urllib.parse.unquote(source.path).lstrip("/").split("/", 1)
+        version = urllib.parse.parse_qs(source.query).get("versionId", [None])[0]
+        with writing:
+            conditions = [
+                ("x-amz-copy-source-if-match", lambda: self.backend.get_object(bucket, name, version_id=version)),
+                ("if-match", lambda: self.backend.get_object(self.bucket_name, self.parse_key_name())),
+            ]
+            for header, key in conditions:
+                wanted = self.headers.get(header)
+                if wanted and not fits(key(), wanted):
+                    raise PreconditionFailed(failed_condition=header)
+            if self.headers.get("if-none-match") and self.backend.get_object(self.bucket_name, self.parse_key_name()):
+                raise PreconditionFailed(failed_condition="if-none-match")
+            return copy_object(self)
+
+    def one_at_a_time(method):
+        def alone(self, *arguments, **named):
+            with writing:
+                return method(self, *arguments, **named)
+
+        return alone
+
+    S3Response.copy_object = copy_object_as_s3_does
+    S3Backend.put_object = one_at_a_time(put_object)
+    S3Backend.delete_object = one_at_a_time(delete_object)
+
+
+def mend_tags_of_copies():
+    """What is copied over leaves no tags behind."""
+    from moto.s3.models import S3Backend
+
+    copy_object = S3Backend.copy_object
+
+    def copy_object_as_s3_does(self, src_key, dest_bucket_name, dest_key_name, *arguments, **named):
+        there = self.get_object(dest_bucket_name, dest_key_name)
+        if there is not None and (dest_bucket_name, dest_key_name) != (src_key.bucket_name, src_key.name):
+            self.tagger.delete_all_tags_for_resource(there.arn)
+        return copy_object(self, src_key, dest_bucket_name, dest_key_name, *arguments, **named)
+
+    S3Backend.copy_object = copy_object_as_s3_does
+
+
+def mend_restores():
+    """A restore's time begins when it is asked for, and S3 is not to be asked twice meanwhile."""
+    from moto.s3.exceptions import S3ClientError
+    from moto.s3.models import FakeKey, S3Backend
+
+    restore, restore_object = FakeKey.restore, S3Backend.restore_object
+
+    def restore_from_now_on(self, days):
+        if self._expiry is None:
+            self._status, self._tick, self._time_progressed = "IN_PROGRESS", 0, datetime.datetime.now()
+        restore(self, days)
+
+    def restore_object_as_s3_does(self, bucket_name, key_name, *arguments, **named):
+        key = self.get_object(bucket_name, key_name)
+        if key is not None and 'ongoing-request="true"' in key.response_dict.get("x-amz-restore", ""):
+            raise S3ClientError("RestoreAlreadyInProgress", "Object restore is already in progress")
+        return restore_object(self, bucket_name, key_name, *arguments, **named)
+
+    FakeKey.restore, S3Backend.restore_object = restore_from_now_on, restore_object_as_s3_does
+
+
+def as_text(value):
+    return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def end_with_standard_input():

@@ -1,6 +1,6 @@
 //! Restore and replication, made of what they may touch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::App;
 use crate::aws::{AwsError, AwsResult};
 use crate::config;
-use crate::jobs::RunOptions;
 use crate::jobs::report::SweepReport;
+use crate::jobs::{RunOptions, SweepScope};
 use crate::policies;
 use crate::queue::{self, Handled, Queue};
 use crate::replicate::Replicator;
 use crate::restore::{EVENTS, REQUESTS, Restorer};
 use crate::supervisor::Supervisor;
+use crate::tiering::object::BucketName;
+use crate::users::Users;
 
 /// A quiet queue is heard of after every long poll of 20 s.
 const QUEUE_SILENCE: Duration = Duration::from_secs(120);
@@ -109,7 +111,23 @@ impl App {
         stop: &CancellationToken,
         report: &mut SweepReport,
     ) -> Result<()> {
-        self.restorer().sweep(options.mode, &options.progress, stop, report).await
+        let restorer = self.restorer();
+        restorer.sweep(options.mode, &options.progress, stop, report).await?;
+        if options.sweep == SweepScope::Listings && !stop.is_cancelled() {
+            let buckets = self.watched_buckets().await?;
+            restorer.sweep_listings(buckets, options.mode, &options.progress, stop, report).await?;
+        }
+        Ok(())
+    }
+
+    /// The buckets that the ledger knows of and those of all users.
+    async fn watched_buckets(&self) -> Result<BTreeSet<BucketName>> {
+        let mut buckets = self.ledger.buckets().await.context("asking the ledger for its buckets")?;
+        if self.settings.provision.enabled {
+            let users = Users::new(self.clients.dynamodb.clone(), &self.settings);
+            buckets.extend(users.buckets().await.context("asking the users table for buckets")?);
+        }
+        Ok(buckets)
     }
 }
 

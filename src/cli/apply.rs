@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::rfc3339;
 use crate::config::Settings;
 use crate::jobs::transition::CheckedPlan;
-use crate::jobs::{AskedBy, Job, Mode, ReconcileAfter, RunOptions};
+use crate::jobs::{AskedBy, Job, Mode, ReconcileAfter, RunOptions, SweepScope};
 use crate::progress::Progress;
 use crate::tiering::plan::PlanError;
 
@@ -61,6 +61,7 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         mode: if args.dry_run { Mode::DryRun } else { Mode::Real },
         reconcile_after: ReconcileAfter::No,
         asked_by: AskedBy::Person,
+        sweep: SweepScope::Index,
         progress: progress.clone(),
     };
     let stop = CancellationToken::new();

@@ -6,10 +6,29 @@ use tokio_util::sync::CancellationToken;
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
 use crate::config::Settings;
-use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, ReconcileAfter, RunOptions};
+use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, ReconcileAfter, RunOptions, SweepScope};
 use crate::progress::Progress;
 
+const EXPLANATION: &str = "\
+Runs one job now, under the same lease and with the same report as the daemon's own runs.
+
+`job sweep` makes up for what events could not tell: users without a bucket, buckets whose settings \
+have drifted, restores whose end nobody announced, restored copies that expired. It finds restores in \
+the state table. Should that have lost some (it was brought back from a backup, or made anew), \
+`job sweep --full` walks the listings of all users' buckets and of those in the ledger, and reads the \
+tags of every archived object: one GetObjectTagging each, so a million archived objects cost about \
+0.40 USD and some time.
+
+Examples:
+  tierd job ingest
+  tierd job transition --dry-run --json
+  tierd job sweep --full
+
+Exit code 0: all went well; 1: some of it did not, and the report says what; 75: another daemon runs \
+this job now.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXPLANATION)]
 pub struct Args {
     /// Which job
     #[arg(value_enum)]
@@ -23,15 +42,23 @@ pub struct Args {
     /// Do not reconcile after an ingest
     #[arg(long)]
     no_reconcile: bool,
+    /// With sweep: also walk the listings of all buckets for restores that the state table has lost
+    #[arg(long)]
+    full: bool,
 }
 
 pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
+    if args.full && args.job != Job::Sweep {
+        eprintln!("tierd: --full goes with `job sweep` only");
+        return Ok(Exit::Usage);
+    }
     let app = foreground(settings).await?;
     let progress = Progress::default();
     let options = RunOptions {
         mode: if args.dry_run { Mode::DryRun } else { Mode::Real },
         reconcile_after: if args.no_reconcile { ReconcileAfter::No } else { ReconcileAfter::Yes },
         asked_by: AskedBy::Person,
+        sweep: if args.full { SweepScope::Listings } else { SweepScope::Index },
         progress: progress.clone(),
     };
     let stop = CancellationToken::new();

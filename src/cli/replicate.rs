@@ -15,9 +15,10 @@ use crate::s3::list::ListRequest;
 use crate::tiering::object::{BucketName, ObjectId};
 
 const EXPLANATION: &str = "\
-The daemon copies objects as they are created. This command does the same for objects that were there before: it walks
-the prefix and copies what is missing at its destination or differs there, as the [[replicate]] rules of the configuration
-say. Run it again after an interruption: what was copied is passed over.
+The daemon copies objects as they are created. This command does the same for objects that were there \
+before: it walks the prefix and copies what is missing at its destination or differs there (in bytes, \
+metadata or tags), as the [[replicate]] rules of the configuration say. Run it again after an \
+interruption: what was copied is passed over.
 
 Example:
   tierd replicate s3://source/prefix/

@@ -21,21 +21,23 @@ use crate::tiering::restore::{RestoreRequest, Tier};
 use crate::tiering::storage_class::StorageClass;
 
 const EXAMPLES: &str = "\
-An object in GLACIER or DEEP_ARCHIVE cannot be read before S3 has restored it, which takes from minutes to two days:
+An object in GLACIER or DEEP_ARCHIVE cannot be read before S3 has restored it, which takes from \
+minutes to two days:
 
   from            expedited   standard      bulk
   GLACIER         1-5 min     3-5 hours     5-12 hours
   DEEP_ARCHIVE    -           12 hours      48 hours
 
-This command asks S3 and returns. When S3 is done, the daemon (`tierd run`) copies the object back into its class and
-takes the tag off; `--status` shows how far it is. Asking twice does no harm.
+This command asks S3 and returns. When S3 is done, the daemon (`tierd run`) copies the object back \
+into its class and takes the tag off; `--status` shows how far it is. Asking twice does no harm.
 
 Examples:
   tierd restore s3://siuu42-1762000000/photos/2019/beach.jpg
   tierd restore --tier bulk --days 3 --recursive s3://siuu42-1762000000/photos/2019/
   tierd restore --status s3://siuu42-1762000000/photos/2019/beach.jpg
 
-Exit code 0: every object was asked for, or can be read already; 1: at least one was refused or is missing.";
+Exit code 0: every object was asked for, or can be read already; 1: at least one was refused or is \
+missing.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -291,8 +293,9 @@ impl Said {
 
     fn line(&self) -> String {
         match self {
-            Self::Asked(Asked::Begun { tier, expected_by }) => {
-                format!("asked for at tier {tier}{}", ready(*expected_by))
+            Self::Asked(Asked::Begun { tier, instead_of, expected_by }) => {
+                let why = instead_of.map_or(String::new(), |wanted| format!(", as S3 has no {wanted} capacity now"));
+                format!("asked for at tier {tier}{why}{}", ready(*expected_by))
             }
             Self::Asked(Asked::Joined { expected_by }) => format!("is being restored already{}", ready(*expected_by)),
             Self::Asked(Asked::Finished) => "was restored already; it is copied back now".to_owned(),
@@ -309,9 +312,12 @@ impl Said {
         let mut line = json!({ "object": id.to_string(), "bucket": id.bucket, "key": id.key });
         let fields = match self {
             Self::Asked(asked) => match asked {
-                Asked::Begun { tier, expected_by } => {
-                    json!({ "outcome": "requested", "tier": tier, "expected_by": expected_by.map(rfc3339) })
-                }
+                Asked::Begun { tier, instead_of, expected_by } => json!({
+                    "outcome": "requested",
+                    "tier": tier,
+                    "instead_of": instead_of,
+                    "expected_by": expected_by.map(rfc3339),
+                }),
                 Asked::Joined { expected_by } => {
                     json!({ "outcome": "joined", "expected_by": expected_by.map(rfc3339) })
                 }

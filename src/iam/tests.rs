@@ -116,7 +116,7 @@ fn each_part_may_do_its_own_work() {
     table(
         Part::Replicate,
         &[
-            "arn:aws:s3:::source/prefix/* s3:GetObject ?aws:ResourceAccount",
+            "arn:aws:s3:::source/prefix/* s3:GetObject",
             "arn:aws:s3:::destination/bdp/* s3:PutObject",
             "arn:aws:s3:::destination/bdp/* s3:PutObjectAcl",
         ],
@@ -152,7 +152,7 @@ fn no_part_may_do_anothers_work() {
         (Part::Ingest, &["s3:Put", "siuu", "sqs:", "dynamodb:Scan", "table/user"]),
         (Part::Reconcile, &["s3:Put", "s3:GetObject", "kms:", "sqs:", "table/user"]),
         (Part::Transition, &["s3:DeleteObject", "s3:RestoreObject", "sqs:", "table/user", "dynamodb:CreateTable"]),
-        (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "dynamodb:Scan", "table/user"]),
+        (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "table/user dynamodb:UpdateItem", "/stream/"]),
         (Part::Replicate, &["siuu", "table/file_access", "s3:DeleteObject"]),
         (Part::Plan, &["Put", "Update", "Delete", "Create", "s3:RestoreObject", "sqs:", "kms:", "table/user"]),
         (Part::Check, &["Put", "Update", "Delete", "Create", "s3:GetObject", "sqs:Receive"]),
@@ -332,4 +332,43 @@ fn the_examples_in_deploy_iam_are_those_of_the_defaults() {
     }
     let files = fs::read_dir(&directory).expect("deploy/iam").count();
     assert_eq!(files, expected.len(), "deploy/iam holds examples only");
+}
+
+/// What each bucket's owner sets, filled in for the rule of the examples, with what the role itself is allowed.
+#[test]
+fn the_bucket_policies_of_replication_allow_what_the_role_is_allowed_and_no_more() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/replicate");
+    let role = "arn:aws:iam::111122223333:role/tierd";
+    let mut templates = BTreeSet::new();
+    for file in ["source-bucket-policy.json", "destination-bucket-policy.json"] {
+        let text = fs::read_to_string(directory.join(file)).unwrap();
+        let filled = [
+            ("ROLE_ARN", role),
+            ("SOURCE_BUCKET", "source"),
+            ("SOURCE_PREFIX", "prefix/"),
+            ("DESTINATION_BUCKET", "destination"),
+            ("DESTINATION_PREFIX", "bdp/"),
+        ]
+        .into_iter()
+        .fold(text, |text, (placeholder, value)| text.replace(placeholder, value));
+        let policy: Value = serde_json::from_str(&filled).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert_eq!(policy["Version"], "2012-10-17", "{file}");
+        for statement in policy["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Effect"], "Allow", "{file}");
+            assert_eq!(statement["Principal"], json!({ "AWS": role }), "{file}");
+            let actions = match &statement["Action"] {
+                Value::String(one) => vec![one.clone()],
+                many => serde_json::from_value(many.clone()).unwrap(),
+            };
+            // Whoever writes a copy leaves it to the bucket's owner, and nothing else is bound to that.
+            let writes = actions.iter().any(|action| action == "s3:PutObject" || action == "s3:PutObjectAcl");
+            let expected = json!({ "StringEquals": { "s3:x-amz-acl": "bucket-owner-full-control" } });
+            assert_eq!(statement["Condition"], if writes { expected } else { Value::Null }, "{file}");
+            let resource = statement["Resource"].as_str().unwrap();
+            templates.extend(actions.into_iter().map(|action| format!("{resource} {action}")));
+        }
+    }
+    let role_is_allowed = allowed(&one(EXAMPLE, Part::Replicate));
+    let in_buckets: BTreeSet<String> = role_is_allowed.into_iter().filter(|line| line.contains(":s3:::")).collect();
+    assert_eq!(templates, in_buckets);
 }

@@ -53,6 +53,8 @@ pub struct RunOptions {
     pub reconcile_after: ReconcileAfter,
     /// Whether somebody asked for this run, rather than a schedule: then an ingest looks as far back as it ever does.
     pub asked_by: AskedBy,
+    /// Where a sweep looks for restores.
+    pub sweep: SweepScope,
     pub progress: Progress,
 }
 
@@ -60,6 +62,14 @@ pub struct RunOptions {
 pub enum ReconcileAfter {
     Yes,
     No,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepScope {
+    /// In the index of requests.
+    Index,
+    /// There, and in the listings of all buckets.
+    Listings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -129,6 +129,10 @@ pub struct SweepReport {
     pub repaired: u64,
     pub restores_finished: u64,
     pub restores_repeated: u64,
+    /// Restores that a full sweep found by their tags and the index did not know; they are finished or repeated as well.
+    pub restores_found: u64,
+    /// Archived objects that a full sweep looked at.
+    pub archived_objects: u64,
     /// Users or restores that could not be mended.
     pub failed: u64,
     pub problems: Vec<String>,

@@ -271,4 +271,45 @@ mod tests {
         assert!(until_given_up > Duration::from_secs(15 * 60), "{until_given_up:?}");
         assert!((1..6).all(|n| retry_delay(n) <= retry_delay(n + 1)));
     }
+
+    #[tokio::test]
+    async fn messages_that_arrive_with_the_stop_are_given_back_at_once_and_not_begun() {
+        use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchOutput;
+        use aws_sdk_sqs::operation::receive_message::ReceiveMessageOutput;
+        use aws_smithy_mocks::{RuleMode, mock, mock_client};
+
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let receive = mock!(aws_sdk_sqs::Client::receive_message).then_output(move || {
+            stopping.cancel();
+            let message = |n: u32| aws_sdk_sqs::types::Message::builder().receipt_handle(format!("r{n}")).build();
+            ReceiveMessageOutput::builder().messages(message(1)).messages(message(2)).build()
+        });
+        let give_back = mock!(aws_sdk_sqs::Client::change_message_visibility_batch)
+            .match_requests(|request| {
+                let all: Vec<_> = request
+                    .entries()
+                    .iter()
+                    .map(|entry| (entry.receipt_handle(), entry.visibility_timeout()))
+                    .collect();
+                all == [("r1", Some(0)), ("r2", Some(0))]
+            })
+            .then_output(|| {
+                ChangeMessageVisibilityBatchOutput::builder()
+                    .set_successful(Some(vec![]))
+                    .set_failed(Some(vec![]))
+                    .build()
+                    .expect("both lists are given")
+            });
+        let queue = Queue {
+            client: mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&receive, &give_back]),
+            url: "https://sqs.invalid/queue".to_owned(),
+            name: "queue".to_owned(),
+            visibility: Duration::from_secs(30),
+        };
+        let pulse = crate::health::Health::default().part("queue", Duration::from_secs(60));
+        let options = Options { concurrency: 4, pulse, metrics: Metrics::new("test") };
+        consume(&queue, &options, &stop, |_| async { panic!("nothing is begun after the stop") }).await;
+        assert_eq!((receive.num_calls(), give_back.num_calls()), (1, 1));
+    }
 }

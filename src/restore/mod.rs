@@ -17,6 +17,7 @@
 //! (see [`crate::s3::copy`]), and a request that was overtaken by the end of the restore finds that out by looking once more.
 
 mod completion;
+mod full_sweep;
 mod message;
 mod pace;
 mod request;

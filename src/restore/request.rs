@@ -23,6 +23,8 @@ pub enum Asked {
     /// S3 was asked.
     Begun {
         tier: Tier,
+        /// The tier that was wanted, where S3 had no capacity at it.
+        instead_of: Option<Tier>,
         expected_by: Option<DateTime<Utc>>,
     },
     /// Somebody had asked S3 already; the object is copied back when it is ready.
@@ -140,7 +142,8 @@ impl Restorer {
                 );
                 self.metrics.emit(About::Service, &[("RestoresRequested", Unit::Count, 1.0)]);
                 self.tag_was_not_too_late(id, &noted).await?;
-                Ok(Some(Asked::Begun { tier, expected_by }))
+                let instead_of = (tier != plan.tier).then_some(plan.tier);
+                Ok(Some(Asked::Begun { tier, instead_of, expected_by }))
             }
             Answer::Joined => self.join(object, Some(&noted), noted.record.clone()).await.map(Some),
             Answer::LookAgain => Ok(None),
@@ -185,9 +188,21 @@ impl Restorer {
                 ErrorAction::LookAgain => Answer::LookAgain,
                 ErrorAction::Gone => Answer::Gone,
                 ErrorAction::Refuse(reason) => Answer::Refused(reason),
-                ErrorAction::RetryAt(_) | ErrorAction::Later | ErrorAction::Unknown => return Err(error.into()),
+                ErrorAction::RetryAt(_) | ErrorAction::Later | ErrorAction::Unknown => {
+                    self.not_taken(&noted).await;
+                    return Err(error.into());
+                }
             };
             return Ok((answer, noted));
+        }
+    }
+
+    /// S3 was asked and did not take it, so this was none of the times that a restore may expire unused. If that cannot be
+    /// written, one of them is lost.
+    async fn not_taken(&self, noted: &RestoreRow) {
+        let uncounted = RestoreRow { attempts: noted.attempts.saturating_sub(1), ..noted.clone() };
+        if let Err(error) = self.state.keep_restore(&uncounted).await {
+            tracing::debug!(event = "restore.attempt_counted", object = %noted.record.id, %error, "an attempt counts that was none");
         }
     }
 

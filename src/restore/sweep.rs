@@ -1,5 +1,5 @@
 //! The sweep: what the queues may have lost. It goes through the index of requests, which holds what is in flight, and not
-//! through the objects, of which there are too many.
+//! through the objects, of which there are too many; [`super::full_sweep`] does that.
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -23,7 +23,7 @@ const PROBLEMS_NAMED: usize = 50;
 
 /// What a row of the index came to.
 #[derive(Debug)]
-enum Swept {
+pub(super) enum Swept {
     Finished,
     Repeated,
     /// On its way, or nothing left to do.
@@ -88,7 +88,7 @@ impl Restorer {
         }
     }
 
-    async fn mend(&self, id: &ObjectId, mode: Mode, stop: &CancellationToken) -> Result<Swept> {
+    pub(super) async fn mend(&self, id: &ObjectId, mode: Mode, stop: &CancellationToken) -> Result<Swept> {
         let _alone = self.locks.lock(id).await;
         // The row is read anew under the lock: since the page was read, a message may have done what was to be done.
         let seen = self.look(id).await?;
@@ -176,7 +176,7 @@ impl Restorer {
 }
 
 /// What a dry run says of an action.
-fn would(id: &ObjectId, action: SweepAction) -> Swept {
+pub(super) fn would(id: &ObjectId, action: SweepAction) -> Swept {
     match action {
         SweepAction::Finish | SweepAction::Settle => Swept::Finished,
         SweepAction::Repeat(_) => Swept::Repeated,
@@ -187,20 +187,25 @@ fn would(id: &ObjectId, action: SweepAction) -> Swept {
     }
 }
 
-fn count(swept: Swept, report: &mut SweepReport) {
+pub(super) fn count(swept: Swept, report: &mut SweepReport) {
     match swept {
         Swept::Finished => report.restores_finished += 1,
         Swept::Repeated => report.restores_repeated += 1,
         Swept::Well => {}
         Swept::Failed(problem) => {
             report.failed += 1;
-            if report.problems.len() < PROBLEMS_NAMED {
-                report.problems.push(problem);
-            }
+            add_problem(report, problem);
         }
     }
 }
 
-fn is_hopeless(error: &AwsError) -> bool {
+pub(super) fn add_problem(report: &mut SweepReport, problem: String) {
+    if report.problems.len() < PROBLEMS_NAMED {
+        report.problems.push(problem);
+    }
+}
+
+/// Whether no other object would fare better.
+pub(super) fn is_hopeless(error: &AwsError) -> bool {
     error.is_outage() && !error.is("AccessDenied") && error.operation != "HeadObject"
 }

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_s3::operation::restore_object::RestoreObjectError;
 use aws_sdk_s3::types::{
     ChecksumMode, ChecksumType, GlacierJobParameters, ObjectLockEventHold, ObjectLockLegalHoldStatus, ObjectLockMode,
     RestoreRequest, ServerSideEncryption, Tag, Tagging,
 };
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use chrono::{DateTime, Utc};
 
 use super::S3;
@@ -254,10 +258,36 @@ impl S3 {
             .bucket(id.bucket.as_str())
             .key(id.key.as_str())
             .restore_request(request.build())
+            .customize()
+            .config_override(aws_sdk_s3::config::Builder::new().retry_classifier(NoCapacityIsFinal))
             .send()
             .await
             .map_err(|e| AwsError::new("RestoreObject", id, e))?;
         Ok(())
+    }
+}
+
+/// That there is no Expedited capacity comes as a 503, which the SDK would ask again for half a minute. The caller has a
+/// better answer.
+#[derive(Debug)]
+struct NoCapacityIsFinal;
+
+impl ClassifyRetry for NoCapacityIsFinal {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err).and_then(|error| error.as_operation_error());
+        let restore = error.and_then(|error| error.downcast_ref::<RestoreObjectError>());
+        match restore.and_then(|error| error.meta().code()) {
+            Some("GlacierExpeditedRetrievalNotAvailable") => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "no Expedited capacity"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::http_status_code_classifier())
     }
 }
 

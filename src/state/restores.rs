@@ -36,19 +36,26 @@ impl State {
             Some(row) if row.record.etag == record.etag => (row.asked_at, row.attempts + 1),
             _ => (record.requested_at, 1),
         };
+        let row = RestoreRow { record, asked_at, attempts };
+        self.keep_restore(&row).await?;
+        Ok(row)
+    }
+
+    /// Writes a row as it is, over whatever is there.
+    pub async fn keep_restore(&self, row: &RestoreRow) -> AwsResult<()> {
+        let RestoreRow { record, asked_at, attempts } = row;
         let mut item = Item::new()
             .with_str("bucket", record.id.bucket.as_str())
             .with_str("key", record.id.key.as_str())
             .with_time("requested_at", record.requested_at)
-            .with_time("asked_at", asked_at)
-            .with_num("attempts", attempts)
+            .with_time("asked_at", *asked_at)
+            .with_num("attempts", *attempts)
             .with_num("days", u64::from(record.days))
             .with_str("tier", record.tier.as_str());
         if let Some(etag) = &record.etag {
             item = item.with_str("etag", etag.as_str());
         }
-        self.put(PK, &sort_key(&record.id), item).await?;
-        Ok(RestoreRow { record, asked_at, attempts })
+        self.put(PK, &sort_key(&record.id), item).await
     }
 
     /// The row of one object.

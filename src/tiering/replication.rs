@@ -12,7 +12,8 @@
 //! 4. The copy is written under the condition that the destination is still what was looked at ([`DestinationIs`]). Who
 //!    loses that race (412) looks again.
 //!
-//! A copy is up to date when its marker names the source's ETag and the metadata agree. That makes replays and the walk
+//! A copy is up to date when its marker names the source's ETag and tags and the metadata agree. (Tags are in no head; by
+//! the marker the destination's need not be read, which another account may not let us.) That makes replays and the walk
 //! over existing objects free, and it is what stops the daemon's own in-place copies, which change neither contents nor
 //! metadata. [`wanted`] drops them earlier where the event says who made them; one that changes the ETag (a multipart
 //! object that became a single part) and comes through EventBridge, which names only the account, is copied once more: it
@@ -31,6 +32,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::object::{BucketName, ETag, NameError, ObjectId, ObjectKey};
+use super::restore::Tag;
 use super::s3_event::{Creation, EventKind, S3Event};
 
 /// A `[[replicate]]` table, as far as it decides.
@@ -174,8 +176,8 @@ pub const MARKER_NAME: &str = "tierd-replica";
 
 /// What a copy says of its source.
 ///
-/// Written as `1;<source>;<etag>;<unix time>;<sequencer or ->`: ASCII, and short, as all user metadata of an object
-/// share 2 KB. `<source>` is a hash of the source's name for that reason.
+/// Written as `2;<source>;<etag>;<unix time>;<sequencer or ->;<tags or ->`: ASCII, and short, as all user metadata of an
+/// object share 2 KB. `<source>` and `<tags>` are hashes for that reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
     source: String,
@@ -183,19 +185,22 @@ pub struct Marker {
     /// The source's LastModified, in whole seconds: decides between two sources that share a destination.
     pub modified: DateTime<Utc>,
     pub sequencer: Option<Sequencer>,
+    /// None: it had no tags.
+    tags: Option<String>,
 }
 
 impl Marker {
     fn of(source: &ObjectId, head: &SourceHead, sequencer: Option<Sequencer>) -> Self {
         let modified = DateTime::from_timestamp(head.modified.timestamp(), 0).unwrap_or(head.modified);
-        Self { source: source_hash(source), etag: head.etag.clone(), modified, sequencer }
+        let (source, tags) = (source_hash(source), tags_hash(&head.tags));
+        Self { source, etag: head.etag.clone(), modified, sequencer, tags }
     }
 
     /// Reads a marker. None if it is of another version or broken: such a copy counts as having none.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(';');
         let mut part = || parts.next();
-        if part()? != "1" {
+        if part()? != "2" {
             return None;
         }
         let source = part()?.to_owned();
@@ -205,20 +210,33 @@ impl Marker {
             "-" => None,
             text => Some(Sequencer::new(text)?),
         };
-        parts.next().is_none().then_some(Self { source, etag, modified, sequencer })
+        let tags = Some(part()?).filter(|tags| *tags != "-").map(str::to_owned);
+        parts.next().is_none().then_some(Self { source, etag, modified, sequencer, tags })
     }
 }
 
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sequencer = self.sequencer.as_ref().map_or("-", Sequencer::as_str);
-        write!(f, "1;{};{};{};{sequencer}", self.source, self.etag, self.modified.timestamp())
+        let tags = self.tags.as_deref().unwrap_or("-");
+        write!(f, "2;{};{};{};{sequencer};{tags}", self.source, self.etag, self.modified.timestamp())
     }
 }
 
 fn source_hash(source: &ObjectId) -> String {
-    let hash = Sha256::digest(source.to_string().as_bytes());
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash(source.to_string().as_bytes())
+}
+
+/// The same for the same tags in any order. Neither keys nor values can hold a zero.
+fn tags_hash(tags: &[Tag]) -> Option<String> {
+    let mut tags: Vec<String> = tags.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
+    tags.sort_unstable();
+    (!tags.is_empty()).then(|| hash(tags.concat().as_bytes()))
+}
+
+/// Half of a SHA-256, in hexadecimal digits.
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is carried over with the bytes: user metadata by its names, and the headers that S3 keeps (`content-type`, …) by
@@ -232,6 +250,8 @@ pub struct SourceHead {
     pub size_bytes: u64,
     pub modified: DateTime<Utc>,
     pub metadata: Metadata,
+    /// In any order.
+    pub tags: Vec<Tag>,
 }
 
 /// The head of what is at the destination.
@@ -240,6 +260,8 @@ pub struct DestinationHead {
     pub etag: ETag,
     pub size_bytes: u64,
     pub metadata: Metadata,
+    /// Whether it is known to have tags.
+    pub is_tagged: bool,
 }
 
 /// What must still be true of the destination when the copy is written.
@@ -272,7 +294,7 @@ pub enum Decision {
 /// over existing objects, which goes by the heads alone).
 ///
 /// An object at the destination without a marker was put there by other means. It is taken for a copy if ETag, size and
-/// metadata agree, and is replaced otherwise: the destination prefix is the rule's.
+/// metadata agree and neither has tags, and is replaced otherwise: the destination prefix is the rule's.
 pub fn decide(
     source: &ObjectId,
     head: Option<&SourceHead>,
@@ -288,10 +310,12 @@ pub fn decide(
     let same_metadata = without_marker(&head.metadata).eq(without_marker(&there.metadata));
     let same_size = head.size_bytes == there.size_bytes;
     match marker {
-        None if head.etag == there.etag && same_size && same_metadata => return Decision::UpToDate,
+        None if head.etag == there.etag && same_size && same_metadata && head.tags.is_empty() && !there.is_tagged => {
+            return Decision::UpToDate;
+        }
         None => {}
         Some(marker) if marker.source == next.source => {
-            if marker.etag == head.etag && same_size && same_metadata {
+            if marker.etag == head.etag && marker.tags == next.tags && same_size && same_metadata {
                 return Decision::UpToDate;
             }
             match (&marker.sequencer, sequencer) {

@@ -284,7 +284,7 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     assert_eq!(serde_json::from_str::<Value>(&moved).unwrap()["moved"], 1, "{moved}");
 
     daemon.does(&["restore", &format!("s3://{bucket}/archived")], &[0]).await;
-    daemon.does(&["job", "sweep", "--json"], &[0]).await;
+    daemon.does(&["job", "sweep", "--full", "--json"], &[0]).await;
 
     // Each job needs no more than its own part. The sweep is of users and of restores.
     for (part, args) in [

@@ -24,6 +24,8 @@ mod replicate;
 mod report;
 mod resources;
 mod restore;
+mod restore_faults;
+mod restore_trouble;
 mod scheduler;
 mod streams_model;
 mod telemetry;

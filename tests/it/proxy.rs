@@ -1,6 +1,7 @@
 //! A proxy in front of the emulator that writes down every request and does to some what a network or AWS would do on a
 //! bad day. A request a connection, which is slow and simple.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,14 @@ pub enum Fault {
     Delay(Duration),
     /// It goes through once it is let go: when the semaphore has a permit, which it takes.
     Hold(Arc<Semaphore>),
+    /// The emulator does it twice, as for a client that tries again what was done, and the second answer comes back.
+    Twice,
+    /// The connection is cut, and what was asked is done after this time, when nobody waits for it any more.
+    Late(Duration),
+    /// The emulator does what was asked, and half of its answer comes back.
+    CutAnswer,
+    /// No answer ever comes; whether the emulator does what was asked is said here.
+    Hang { done: bool },
 }
 
 impl Fault {
@@ -64,11 +73,15 @@ impl Fault {
 }
 
 type Judge = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+type Change = Box<dyn Fn(&mut Request) + Send>;
 
 #[derive(Default)]
 struct Shared {
     requests: Mutex<Vec<Request>>,
     judge: Mutex<Option<Judge>>,
+    change: Mutex<Option<Change>>,
+    /// Requests that the emulator may still have to do.
+    under_way: AtomicUsize,
 }
 
 /// The proxy; it ends with this value.
@@ -108,6 +121,16 @@ impl Proxy {
     /// Lets everything through again.
     pub fn heal(&self) {
         *self.shared.judge.lock().unwrap() = None;
+    }
+
+    /// Has every request from now on changed before it is judged and sent on.
+    pub fn change(&self, change: impl Fn(&mut Request) + Send + 'static) {
+        *self.shared.change.lock().unwrap() = Some(Box::new(change));
+    }
+
+    /// Whether nothing is on its way to the emulator.
+    pub fn is_quiet(&self) -> bool {
+        self.shared.under_way.load(Ordering::SeqCst) == 0
     }
 
     /// Takes what came by since the last call.
@@ -151,33 +174,64 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
         }
     }
     let mut words = head.split_whitespace();
-    let request = Request {
+    let mut request = Request {
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         target: header("x-amz-target").unwrap_or_default().to_owned(),
         region: signed_for(header("authorization").unwrap_or_default()).to_owned(),
         body,
     };
+    if let Some(change) = shared.change.lock().unwrap().as_ref() {
+        change(&mut request);
+    }
     let fault = shared.judge.lock().unwrap().as_mut().and_then(|judge| judge(&request));
     shared.requests.lock().unwrap().push(request.clone());
-    match fault {
-        Some(Fault::Answer(status, kind, text)) => {
-            let answer = format!(
-                "HTTP/1.1 {status} Fault\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
-                text.len()
-            );
-            return client.write_all(answer.as_bytes()).await;
-        }
+    let under_way = UnderWay::begin(shared);
+    let forward = || forward(&head, &request.body, upstream);
+    let answer = match fault {
+        Some(Fault::Answer(status, kind, text)) => format!(
+            "HTTP/1.1 {status} Fault\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+            text.len()
+        )
+        .into_bytes(),
         Some(Fault::ResetBefore) => return reset(client),
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::Hold(until)) => until.acquire().await.expect("it is never closed").forget(),
         Some(Fault::ResetAfter) => {
-            forward(&head, &request.body, upstream).await?;
+            forward().await?;
             return reset(client);
         }
-        None => {}
-    }
-    let answer = forward(&head, &request.body, upstream).await?;
+        Some(Fault::Late(time)) => {
+            reset(client)?;
+            tokio::time::sleep(time).await;
+            return forward().await.map(drop);
+        }
+        Some(Fault::Hang { done }) => {
+            if done {
+                forward().await?;
+            }
+            drop(under_way);
+            // Until the client goes away.
+            while client.read_buf(&mut Vec::new()).await? > 0 {}
+            return Ok(());
+        }
+        Some(Fault::CutAnswer) => {
+            let whole = forward().await?;
+            whole[..whole.len() / 2].to_vec()
+        }
+        Some(Fault::Twice) => {
+            forward().await?;
+            forward().await?
+        }
+        Some(Fault::Delay(time)) => {
+            tokio::time::sleep(time).await;
+            forward().await?
+        }
+        Some(Fault::Hold(until)) => {
+            until.acquire().await.expect("it is never closed").forget();
+            forward().await?
+        }
+        None => forward().await?,
+    };
+    drop(under_way);
     client.write_all(&answer).await?;
     client.shutdown().await
 }
@@ -188,6 +242,22 @@ fn signed_for(authorization: &str) -> &str {
     scope.split('/').nth(2).unwrap_or_default()
 }
 
+/// Counts a request for as long as it lives.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(&shared.under_way)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Sends a request on and gives the whole answer.
 async fn forward(head: &str, body: &[u8], upstream: &str) -> std::io::Result<Vec<u8>> {
     let mut server = TcpStream::connect(upstream).await?;
@@ -195,7 +265,15 @@ async fn forward(head: &str, body: &[u8], upstream: &str) -> std::io::Result<Vec
         let name = line.split(':').next().unwrap_or_default();
         !name.eq_ignore_ascii_case("connection") && !name.eq_ignore_ascii_case("expect")
     });
-    let mut sent: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+    let mut sent = String::new();
+    for line in kept {
+        // The body may have been changed.
+        if line.to_ascii_lowercase().starts_with("content-length:") {
+            sent.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        } else {
+            sent.extend([line, "\r\n"]);
+        }
+    }
     sent.push_str("Connection: close\r\n\r\n");
     server.write_all(sent.as_bytes()).await?;
     server.write_all(body).await?;

@@ -22,20 +22,20 @@ use tokio_util::sync::CancellationToken;
 use crate::harness;
 use crate::world::{World, eventually};
 
-const ALONE: &str = "provision.enabled = false\ntransition.enabled = false";
-const ODD_KEYS: [&str; 6] =
+pub const ALONE: &str = "provision.enabled = false\ntransition.enabled = false";
+pub const ODD_KEYS: [&str; 6] =
     ["plain.txt", "a+b c.txt", "100% 50%25.txt", "한글/파일 이름.txt", "a&b=c?d#e.txt", "x/é+%2B.txt"];
 
-fn id(bucket: &str, key: &str) -> ObjectId {
+pub fn id(bucket: &str, key: &str) -> ObjectId {
     format!("s3://{bucket}/{key}").parse().unwrap()
 }
 
-fn ask(id: &ObjectId) -> RestoreRequest {
+pub fn ask(id: &ObjectId) -> RestoreRequest {
     RestoreRequest { id: id.clone(), days: None, tier: None }
 }
 
 /// An object with tags of its own and a row in the ledger.
-async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
+pub async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
     let etag = world.put(id.bucket.as_str(), id.key.as_str(), 1000, class).await;
     put_tags(world, id, &[("owner", "somebody"), ("path", "a+b /c=d.e@f")]).await;
     let etag = ETag::new(etag).unwrap();
@@ -58,7 +58,7 @@ async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
     etag
 }
 
-async fn put_tags(world: &World, id: &ObjectId, tags: &[(&str, &str)]) {
+pub async fn put_tags(world: &World, id: &ObjectId, tags: &[(&str, &str)]) {
     let set = tags.iter().map(|(k, v)| Tag::builder().key(*k).value(*v).build().unwrap()).collect();
     world
         .s3()
@@ -71,20 +71,20 @@ async fn put_tags(world: &World, id: &ObjectId, tags: &[(&str, &str)]) {
         .expect("tags");
 }
 
-async fn tags(world: &World, id: &ObjectId) -> BTreeMap<String, String> {
+pub async fn tags(world: &World, id: &ObjectId) -> BTreeMap<String, String> {
     world.app.s3.tags(id).await.expect("tags").into_iter().collect()
 }
 
-fn own_tags() -> BTreeMap<String, String> {
+pub fn own_tags() -> BTreeMap<String, String> {
     BTreeMap::from([("owner".to_owned(), "somebody".to_owned()), ("path".to_owned(), "a+b /c=d.e@f".to_owned())])
 }
 
-async fn class(world: &World, id: &ObjectId) -> StorageClass {
+pub async fn class(world: &World, id: &ObjectId) -> StorageClass {
     world.app.s3.head(id).await.unwrap().expect("the object").class
 }
 
 /// S3 is asked by somebody else than tierd; the emulator restores at once.
-async fn restore_at_s3(world: &World, id: &ObjectId) {
+pub async fn restore_at_s3(world: &World, id: &ObjectId) {
     world
         .s3()
         .restore_object()
@@ -108,7 +108,7 @@ async fn is_back(world: &World, id: &ObjectId) -> bool {
 }
 
 /// What must hold of an object that came back.
-async fn assert_back(world: &World, id: &ObjectId) {
+pub async fn assert_back(world: &World, id: &ObjectId) {
     assert_eq!(class(world, id).await, StorageClass::Standard, "{id}");
     assert_eq!(tags(world, id).await, own_tags(), "{id}: its own tags and no other");
     assert_eq!(world.app.state.restore_row(id).await.unwrap(), None, "{id}: its row is gone");
@@ -124,13 +124,13 @@ async fn queue_url(world: &World, queue: &str) -> String {
     world.sqs().get_queue_url().queue_name(queue).send().await.unwrap().queue_url.unwrap()
 }
 
-async fn send(world: &World, queue: &str, body: &str) {
+pub async fn send(world: &World, queue: &str, body: &str) {
     let url = queue_url(world, queue).await;
     world.sqs().send_message().queue_url(url).message_body(body).send().await.expect("a message");
 }
 
 /// Messages in a queue, received ones too.
-async fn depth(world: &World, queue: &str) -> u32 {
+pub async fn depth(world: &World, queue: &str) -> u32 {
     let answer = world
         .sqs()
         .get_queue_attributes()
@@ -167,7 +167,7 @@ async fn notify(world: &World, bucket: &str) {
         .expect("a notification");
 }
 
-async fn sweep(world: &World) -> SweepReport {
+pub async fn sweep(world: &World) -> SweepReport {
     let mut report = SweepReport::default();
     world
         .app
@@ -178,7 +178,7 @@ async fn sweep(world: &World) -> SweepReport {
     report
 }
 
-fn form_encoded(key: &str) -> String {
+pub fn form_encoded(key: &str) -> String {
     tierd::tiering::s3_event::form_encode(key)
 }
 
@@ -468,7 +468,9 @@ async fn a_restore_that_takes_its_time_is_joined_shown_and_waited_for() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (restorer, stop) = (world.app.restorer(), CancellationToken::new());
     let now = tierd::clock::now_secs();
-    let Asked::Begun { tier, expected_by: Some(by) } = restorer.request(&ask(&object), &stop).await.unwrap() else {
+    let Asked::Begun { tier, expected_by: Some(by), instead_of: None } =
+        restorer.request(&ask(&object), &stop).await.unwrap()
+    else {
         panic!("the restore is begun")
     };
     assert_eq!(tier, Tier::Standard);
@@ -491,7 +493,7 @@ async fn a_restore_that_takes_its_time_is_joined_shown_and_waited_for() {
 }
 
 /// What the emulator's own interface takes; the SDK has no call for it.
-async fn set_restores_take(endpoint: &str, seconds: u32) {
+pub async fn set_restores_take(endpoint: &str, seconds: u32) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let body =
         json!({"model_name": "s3::keyrestore", "transition": {"progression": "time", "seconds": seconds}}).to_string();

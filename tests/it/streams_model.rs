@@ -38,7 +38,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use model::{CALLS, Dice, Model};
+pub use model::Dice;
+use model::{CALLS, Model};
 use stream::Stream;
 
 const HISTORIES: u64 = 300;

@@ -21,7 +21,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::ErrorMetadata;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tierd::jobs::{AskedBy, Job, Mode, Ran, ReconcileAfter, RunOptions};
+use tierd::jobs::{AskedBy, Job, Mode, Ran, ReconcileAfter, RunOptions, SweepScope};
 use tierd::progress::Progress;
 use tierd::s3::S3;
 use tierd::tiering::storage_class::{Move, StorageClass};
@@ -468,6 +468,7 @@ async fn run_here(world: &World) -> Value {
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::No,
         asked_by: AskedBy::Person,
+        sweep: SweepScope::Index,
         progress: Progress::default(),
     };
     match world.app.run_job(Job::Transition, &options, &CancellationToken::new()).await.unwrap() {

@@ -30,13 +30,14 @@ fn head(tag: &str) -> SourceHead {
         size_bytes: 5,
         modified: "2026-03-01T00:00:00.5Z".parse().unwrap(),
         metadata: Metadata::from([("content-type".to_owned(), "text/plain".to_owned())]),
+        tags: vec![("team".to_owned(), "blue".to_owned())],
     }
 }
 
 /// What a store holds at the destination after `decision`, under an ETag of its own, as SSE-KMS gives it.
 fn written(decision: Decision, own_etag: &str) -> DestinationHead {
     let Decision::Copy { metadata, .. } = decision else { panic!("{decision:?}") };
-    DestinationHead { etag: etag(own_etag), size_bytes: 5, metadata }
+    DestinationHead { etag: etag(own_etag), size_bytes: 5, metadata, is_tagged: true }
 }
 
 #[test]
@@ -156,7 +157,18 @@ fn a_copy_is_up_to_date_until_contents_or_metadata_change() {
     }
     let mut retyped = head("v1");
     retyped.metadata.insert("content-type".to_owned(), "image/png".to_owned());
-    for (changed, name) in [(head("v2"), "contents"), (retyped, "metadata")] {
+    let tags = |tags: &[(&str, &str)]| SourceHead {
+        tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        ..head("v1")
+    };
+    let changes = [
+        (head("v2"), "contents"),
+        (retyped, "metadata"),
+        (tags(&[("team", "red")]), "a tag's value"),
+        (tags(&[]), "no tags any more"),
+        (tags(&[("team", "blue"), ("a", "b")]), "one tag more"),
+    ];
+    for (changed, name) in changes {
         assert_eq!(decided(&changed, Some("03")), Decision::Superseded, "{name}");
         for (event, kept) in [(Some("07"), "07"), (None, "05")] {
             let Decision::Copy { source_is, destination_is, metadata } = decided(&changed, event) else {
@@ -171,18 +183,21 @@ fn a_copy_is_up_to_date_until_contents_or_metadata_change() {
 #[test]
 fn what_came_by_other_means_counts_as_a_copy_only_if_all_agrees() {
     let source = id("prefix/k");
-    let same = DestinationHead { etag: etag("v1"), size_bytes: 5, metadata: head("v1").metadata };
-    assert_eq!(decide(&source, Some(&head("v1")), Some(&same), None), Decision::UpToDate);
+    let plain = SourceHead { tags: vec![], ..head("v1") };
+    let same = DestinationHead { etag: etag("v1"), size_bytes: 5, metadata: head("v1").metadata, is_tagged: false };
+    assert_eq!(decide(&source, Some(&plain), Some(&same), None), Decision::UpToDate);
+    assert!(matches!(decide(&source, Some(&head("v1")), Some(&same), None), Decision::Copy { .. }), "tags are missing");
     let mut broken = same.clone();
     broken.metadata.insert(MARKER_NAME.to_owned(), "2;what;ever".to_owned());
-    assert_eq!(decide(&source, Some(&head("v1")), Some(&broken), None), Decision::UpToDate);
+    assert_eq!(decide(&source, Some(&plain), Some(&broken), None), Decision::UpToDate);
     let others = [
         DestinationHead { etag: etag("v0"), ..same.clone() },
         DestinationHead { size_bytes: 6, ..same.clone() },
+        DestinationHead { is_tagged: true, ..same.clone() },
         DestinationHead { metadata: Metadata::new(), ..same },
     ];
     for other in others {
-        assert!(matches!(decide(&source, Some(&head("v1")), Some(&other), None), Decision::Copy { .. }), "{other:?}");
+        assert!(matches!(decide(&source, Some(&plain), Some(&other), None), Decision::Copy { .. }), "{other:?}");
     }
 }
 
@@ -207,7 +222,7 @@ fn of_two_sources_with_one_base_name_the_later_wins_and_a_walk_ends() {
 #[test]
 fn the_marker_of_a_copy_that_is_a_source_itself_is_not_carried_on() {
     let mut copied = head("v1");
-    copied.metadata.insert(MARKER_NAME.to_owned(), "1;00;e;0;FFFF".to_owned());
+    copied.metadata.insert(MARKER_NAME.to_owned(), "2;00;e;0;FFFF;-".to_owned());
     let there = written(decide(&id("prefix/k"), Some(&copied), None, Some(&sequencer("01"))), "d1");
     assert_eq!(Marker::parse(&there.metadata[MARKER_NAME]).unwrap().sequencer, Some(sequencer("01")));
     assert_eq!(decide(&id("prefix/k"), Some(&copied), Some(&there), None), Decision::UpToDate);
@@ -256,4 +271,16 @@ proptest! {
         let marker = Marker::parse(&last.metadata[MARKER_NAME]).unwrap();
         prop_assert_eq!(marker.etag, etag(&format!("v{}", writes - 1)));
     }
+}
+
+#[test]
+fn tags_in_another_order_are_the_same_and_are_never_taken_for_others() {
+    let tags = |tags: &[(&str, &str)]| {
+        let tags: Vec<Tag> = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        tags_hash(&tags)
+    };
+    assert_eq!(tags(&[("a", "1"), ("b", "2")]), tags(&[("b", "2"), ("a", "1")]));
+    assert_eq!(tags(&[]), None);
+    let others = [tags(&[("a", "1b2")]), tags(&[("a1", ""), ("b", "2")]), tags(&[("a", "2"), ("b", "1")])];
+    assert!(others.iter().all(|other| other.is_some() && *other != tags(&[("a", "1"), ("b", "2")])), "{others:?}");
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tierd::app::App;
 use tierd::jobs::ingest::{Ingest, Limits, LogSource};
 use tierd::jobs::report::IngestReport;
-use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions};
+use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions, SweepScope};
 use tierd::progress::Progress;
 use tierd::state::quarantine::{QuarantineKind, Quarantined};
 use tokio_util::sync::CancellationToken;
@@ -100,6 +100,7 @@ fn by_schedule() -> RunOptions {
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::No,
         asked_by: AskedBy::Slot("2026-01-01T00:00:00Z".to_owned()),
+        sweep: SweepScope::Index,
         progress: Progress::default(),
     }
 }
