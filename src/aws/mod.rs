@@ -169,3 +169,18 @@ fn timeouts(attempt: Duration) -> TimeoutConfig {
         .operation_attempt_timeout(attempt)
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn copies_draw_on_a_retry_quota_of_their_own() {
+        let settings = Settings::from_toml("ingest.enabled = false").expect("settings");
+        let loader = Clients::loader().test_credentials().empty_test_environment();
+        let clients = Clients::connect(&settings, loader).await.expect("clients");
+        let partition = |client: &aws_sdk_s3::Client| client.config().retry_partition().cloned();
+        assert!(partition(&clients.s3_copy).is_some());
+        assert_ne!(partition(&clients.s3_copy), partition(&clients.s3));
+    }
+}
