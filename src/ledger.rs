@@ -38,6 +38,10 @@ const MAX_KEY_BYTES: usize = 1024;
 const SET_FACTS: &str = "SET entity_tag_value = :etag, storage_class = :class, #size = :size, class_since = :since";
 const SAME_OBJECT: &str = "attribute_exists(bucket_name) AND entity_tag_value = :expected";
 
+/// Rows in a page at most. A page of 1 MB, DynamoDB's own limit, can hold several thousand, and each of them takes many times its
+/// size in memory while the SDK reads it.
+const ROWS_A_PAGE: i32 = 2000;
+
 /// Whether a conditional change of a row was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -98,7 +102,7 @@ impl Ledger {
         }
     }
 
-    /// The rows of a bucket in key order, a page (at most 1 MB) at a time.
+    /// The rows of a bucket in key order, a page at a time.
     pub fn rows<'a>(&'a self, bucket: &'a BucketName) -> RowPager<'a> {
         RowPager { ledger: self, bucket, start: None, done: false }
     }
@@ -234,6 +238,7 @@ impl RowPager<'_> {
             .key_condition_expression("bucket_name = :bucket")
             .expression_attribute_values(":bucket", s(self.bucket.as_str()))
             .consistent_read(true)
+            .limit(ROWS_A_PAGE)
             .set_exclusive_start_key(self.start.clone())
             .send()
             .await

@@ -128,7 +128,8 @@ impl Rows {
         };
         let (same, other) = (row("STANDARD"), row("STANDARD_IA"));
         let first = request["ExclusiveStartKey"]["object_key"]["S"].as_str().map_or(0, |key| number_in(key) + 1);
-        let end = (first + ROWS_PER_PAGE).min(size);
+        let limit = request["Limit"].as_u64().map_or(ROWS_PER_PAGE, |limit| ROWS_PER_PAGE.min(limit as usize));
+        let end = (first + limit).min(size);
         let mut page = Vec::with_capacity(600 * ROWS_PER_PAGE);
         page.extend_from_slice(b"{\"Items\":[");
         for n in first..end {
