@@ -6,6 +6,7 @@
 mod effects;
 mod import;
 mod old_table;
+mod together;
 
 pub use old_table::{OldTable, OldTablePager, UnreadableOldRow, WrongTable};
 
@@ -23,6 +24,8 @@ use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
 use crate::tiering::reconcile::Facts;
 use crate::tiering::storage_class::StorageClass;
 
+pub use together::{Placing, ROWS_AT_ONCE};
+
 /// A handle on the ledger table; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Ledger {
@@ -33,6 +36,15 @@ pub struct Ledger {
 /// The character whose UTF-8 bytes (four) come last, and the most bytes that a key has.
 const LAST_KEY_CHARACTER: char = char::MAX;
 const MAX_KEY_BYTES: usize = 1024;
+
+/// The update that takes an object's facts into its row, and the condition that the row still speaks of that object. An
+/// update of a row that is gone would create it anew, without its history.
+const SET_FACTS: &str = "SET entity_tag_value = :etag, storage_class = :class, #size = :size, class_since = :since";
+const SAME_OBJECT: &str = "attribute_exists(bucket_name) AND entity_tag_value = :expected";
+
+/// Rows in a page at most. A page of 1 MB, DynamoDB's own limit, can hold several thousand, and each of them takes many times its
+/// size in memory while the SDK reads it.
+const ROWS_A_PAGE: i32 = 2000;
 
 /// Whether a conditional change of a row was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +106,7 @@ impl Ledger {
         }
     }
 
-    /// The rows of a bucket in key order, a page (at most 1 MB) at a time.
+    /// The rows of a bucket in key order, a page at a time.
     pub fn rows<'a>(&'a self, bucket: &'a BucketName) -> RowPager<'a> {
         RowPager { ledger: self, bucket, start: None, done: false }
     }
@@ -162,10 +174,9 @@ impl Ledger {
     pub async fn place(&self, id: &ObjectId, expected: Option<&ETag>, now_at: &Placement) -> AwsResult<Change> {
         let update = self.set_facts(id, now_at);
         let update = match expected {
-            Some(etag) => update
-                .condition_expression("attribute_exists(bucket_name) AND entity_tag_value = :expected")
-                .expression_attribute_values(":expected", s(etag.as_str())),
-            // An update of a row that is gone would create it anew, without its history.
+            Some(etag) => {
+                update.condition_expression(SAME_OBJECT).expression_attribute_values(":expected", s(etag.as_str()))
+            }
             None => {
                 update.condition_expression("attribute_exists(bucket_name) AND attribute_not_exists(entity_tag_value)")
             }
@@ -179,14 +190,9 @@ impl Ledger {
         facts: &Facts,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
         self.update(id)
-            .update_expression(
-                "SET entity_tag_value = :etag, storage_class = :class, #size = :size, class_since = :since",
-            )
+            .update_expression(SET_FACTS)
             .expression_attribute_names("#size", "size")
-            .expression_attribute_values(":etag", s(facts.etag.as_str()))
-            .expression_attribute_values(":class", s(facts.class.as_str()))
-            .expression_attribute_values(":size", n(facts.size))
-            .expression_attribute_values(":since", t(facts.class_since))
+            .set_expression_attribute_values(Some(facts_values(facts)))
     }
 
     fn update(&self, id: &ObjectId) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
@@ -236,6 +242,7 @@ impl RowPager<'_> {
             .key_condition_expression("bucket_name = :bucket")
             .expression_attribute_values(":bucket", s(self.bucket.as_str()))
             .consistent_read(true)
+            .limit(ROWS_A_PAGE)
             .set_exclusive_start_key(self.start.clone())
             .send()
             .await
@@ -277,6 +284,18 @@ fn parse(item: &Item) -> anyhow::Result<LedgerRow> {
 
 fn key(id: &ObjectId) -> HashMap<String, AttributeValue> {
     HashMap::from([("bucket_name".to_owned(), s(id.bucket.as_str())), ("object_key".to_owned(), s(id.key.as_str()))])
+}
+
+/// The values of [`SET_FACTS`].
+fn facts_values(facts: &Facts) -> HashMap<String, AttributeValue> {
+    [
+        (":etag", s(facts.etag.as_str())),
+        (":class", s(facts.class.as_str())),
+        (":size", n(facts.size)),
+        (":since", t(facts.class_since)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn refused(error: AwsError) -> AwsResult<Change> {

@@ -1,6 +1,7 @@
 //! The AWS SDK's clients as tierd wants them: built once from the configuration, with time-outs, retry partitions and
 //! a custom endpoint where one is set. Nothing here knows what the clients are used for.
 
+mod conflicts;
 mod error;
 mod throttles;
 
@@ -14,7 +15,7 @@ use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 
 pub use error::{AwsError, Kind, Result as AwsResult};
-pub use throttles::Throttles;
+pub use throttles::{Throttles, says_slow_down};
 
 use crate::config::Settings;
 
@@ -75,7 +76,10 @@ impl Clients {
         let custom_endpoint = aws.endpoint_url.is_some() || base.endpoint_url().is_some();
         Ok(Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(
-                aws_sdk_dynamodb::config::Builder::from(&base).interceptor(throttles.clone()).build(),
+                aws_sdk_dynamodb::config::Builder::from(&base)
+                    .interceptor(throttles.clone())
+                    .retry_classifier(conflicts::TransactionConflicts)
+                    .build(),
             ),
             streams: aws_sdk_dynamodbstreams::Client::from_conf(
                 aws_sdk_dynamodbstreams::config::Builder::from(&base).interceptor(throttles.clone()).build(),
@@ -167,4 +171,19 @@ fn timeouts(attempt: Duration) -> TimeoutConfig {
         .read_timeout(attempt)
         .operation_attempt_timeout(attempt)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn copies_draw_on_a_retry_quota_of_their_own() {
+        let settings = Settings::from_toml("ingest.enabled = false").expect("settings");
+        let loader = Clients::loader().test_credentials().empty_test_environment();
+        let clients = Clients::connect(&settings, loader).await.expect("clients");
+        let partition = |client: &aws_sdk_s3::Client| client.config().retry_partition().cloned();
+        assert!(partition(&clients.s3_copy).is_some());
+        assert_ne!(partition(&clients.s3_copy), partition(&clients.s3));
+    }
 }

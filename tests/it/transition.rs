@@ -1,6 +1,8 @@
 //! Transition against the emulator: what is moved, what is not, and that nothing is lost by it. What the emulator cannot
 //! answer (412, 409) is answered by mocks, and what it ignores (conditions) is read off the requests.
 
+mod faults;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -464,6 +466,10 @@ impl Intercept for Recorder {
 
 /// A run within this process.
 async fn run_here(world: &World) -> Value {
+    run_until(world, &CancellationToken::new()).await
+}
+
+async fn run_until(world: &World, stop: &CancellationToken) -> Value {
     let options = RunOptions {
         mode: Mode::Real,
         reconcile_after: ReconcileAfter::No,
@@ -471,7 +477,7 @@ async fn run_here(world: &World) -> Value {
         sweep: SweepScope::Index,
         progress: Progress::default(),
     };
-    match world.app.run_job(Job::Transition, &options, &CancellationToken::new()).await.unwrap() {
+    match world.app.run_job(Job::Transition, &options, stop).await.unwrap() {
         Ran::Done(report) => serde_json::to_value(&*report).unwrap(),
         other => panic!("{other:?}"),
     }

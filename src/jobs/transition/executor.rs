@@ -4,7 +4,8 @@
 //!
 //! 1. HEAD: is the object still what the move was decided for, and can all of it be carried?
 //! 2. The copy, under conditions, so that a write that comes between HEAD and copy wins.
-//! 3. The ledger's row, if it still speaks of the object that was moved.
+//! 3. The ledger's row, if it still speaks of the object that was moved, together with those of other moves
+//!    ([`super::bookkeeper`]): so a move takes two calls and a fraction.
 //! 4. Where the configuration wants it, the version that was copied is deleted, and no other. Last, since it cannot be
 //!    undone.
 //!
@@ -16,17 +17,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::bookkeeper::Bookkeeper;
 use super::limiter::{Limiter, Watch};
 use super::obstacle::{Expected, Versions, obstacle};
 use super::{Skips, add_problem};
 use crate::aws::{AwsError, AwsResult, Kind};
 use crate::clock;
 use crate::jobs::Mode;
-use crate::ledger::{Change, Ledger, Placement};
+use crate::ledger::{Change, Ledger, Placement, Placing, ROWS_AT_ONCE};
 use crate::progress::Progress;
 use crate::s3::S3;
 use crate::s3::bucket_facts::{BucketFacts, Versioning};
@@ -41,6 +43,8 @@ use crate::tiering::storage_class::Move;
 
 /// How often an object is looked at again because somebody wrote to it at the moment of the copy.
 const LOOKS: u32 = 3;
+/// Moves that may wait for their rows to be written, besides those that are being made.
+const MOVES_IN_WRITING: usize = 4 * ROWS_AT_ONCE;
 /// Moves before the share of failures means anything.
 const MIN_MOVES_TO_JUDGE: u64 = 20;
 
@@ -59,6 +63,8 @@ struct Inner {
     versions: Versions,
     restore: Option<AskForRestore>,
     concurrency: usize,
+    /// As many as moves may be at S3 at once.
+    slots: Semaphore,
     max_error_fraction: f64,
     facts: Mutex<HashMap<BucketName, Arc<OnceCell<BucketFacts>>>>,
 }
@@ -110,6 +116,7 @@ impl Executor {
             versions,
             restore,
             concurrency,
+            slots: Semaphore::new(concurrency),
             max_error_fraction,
             facts: Mutex::default(),
         }))
@@ -135,19 +142,21 @@ impl Executor {
             };
             next.map(|planned| (planned, (moves, enough)))
         });
+        let bookkeeper = Bookkeeper::start(self.0.ledger.clone());
         // A task each, so that signing and reading answers use all cores.
         let moving = incoming
             .map(|planned| {
-                let (inner, enough) = (self.0.clone(), enough.clone());
+                let (inner, bookkeeper, enough) = (self.0.clone(), bookkeeper.clone(), enough.clone());
                 let id = planned.id();
                 let task = tokio::spawn(async move {
-                    let done = inner.limiter.listen(&planned.id(), inner.execute(&planned, mode, &enough)).await;
+                    let work = inner.execute(&planned, mode, &bookkeeper, &enough);
+                    let done = inner.limiter.listen(&planned.id(), work).await;
                     (planned, done)
                 });
                 let task = AbortOnDropHandle::new(task);
                 async move { task.await.map_err(|error| format!("{id}: the move broke off: {error}")) }
             })
-            .buffer_unordered(self.0.concurrency);
+            .buffer_unordered(self.0.concurrency + MOVES_IN_WRITING);
         let mut moving = std::pin::pin!(moving);
         let mut execution = Execution::default();
         let mut finished = 0;
@@ -173,6 +182,20 @@ impl Executor {
     }
 }
 
+/// A line of the log about a move.
+macro_rules! log_move {
+    ($level:ident, $event:literal, $planned:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            event = $event,
+            bucket = $planned.bucket.as_str(),
+            key = $planned.key.as_str(),
+            from = $planned.from.as_str(),
+            to = $planned.to.as_str(),
+            $($rest)+
+        )
+    };
+}
+
 impl Execution {
     fn note(&mut self, outcome: Result<(PlannedMove, Done), String>, progress: &Progress) {
         let (planned, done) = match outcome {
@@ -184,40 +207,16 @@ impl Execution {
             Done::Moved => {
                 self.moved += &planned;
                 progress.add_bytes(planned.size);
-                tracing::info!(
-                    event = "object.moved",
-                    bucket = planned.bucket.as_str(),
-                    key = planned.key.as_str(),
-                    from = planned.from.as_str(),
-                    to = planned.to.as_str(),
-                    reason = planned.reason,
-                    bytes = planned.size,
-                    "object moved"
-                );
+                let (reason, bytes) = (&planned.reason, planned.size);
+                log_move!(info, "object.moved", planned, reason, bytes, "object moved");
             }
             Done::WouldMove => self.would_move += &planned,
             Done::Skipped(reason) => {
                 *self.skipped.entry(reason).or_default() += 1;
-                tracing::info!(
-                    event = "object.skipped",
-                    bucket = planned.bucket.as_str(),
-                    key = planned.key.as_str(),
-                    from = planned.from.as_str(),
-                    to = planned.to.as_str(),
-                    reason = reason.as_str(),
-                    "object left where it is"
-                );
+                log_move!(info, "object.skipped", planned, reason = reason.as_str(), "object left where it is");
             }
             Done::Failed(problem) => {
-                tracing::warn!(
-                    event = "object.move_failed",
-                    bucket = planned.bucket.as_str(),
-                    key = planned.key.as_str(),
-                    from = planned.from.as_str(),
-                    to = planned.to.as_str(),
-                    error = problem,
-                    "object not moved"
-                );
+                log_move!(warn, "object.move_failed", planned, error = problem, "object not moved");
                 self.fail(problem);
             }
             Done::Left => {}
@@ -231,7 +230,13 @@ impl Execution {
 }
 
 impl Inner {
-    async fn execute(&self, planned: &PlannedMove, mode: Mode, enough: &CancellationToken) -> Done {
+    async fn execute(
+        &self,
+        planned: &PlannedMove,
+        mode: Mode,
+        bookkeeper: &Bookkeeper,
+        enough: &CancellationToken,
+    ) -> Done {
         let id = planned.id();
         let facts = match self.facts(&id.bucket).await {
             Ok(facts) => facts,
@@ -242,37 +247,55 @@ impl Inner {
         if let Some(reason) = self.versions.obstacle(facts.versioning) {
             return Done::Skipped(reason);
         }
+        let made = {
+            let Ok(_slot) = self.slots.acquire().await else { return Done::Left };
+            self.make(planned, &id, mode, facts, enough).await
+        };
+        match made {
+            Ok((head, copied)) => self.follow(planned, &id, &head, facts, copied, bookkeeper).await,
+            Err(done) => done,
+        }
+    }
+
+    /// Looks at the object and copies it: what was copied, and what came of it.
+    async fn make(
+        &self,
+        planned: &PlannedMove,
+        id: &ObjectId,
+        mode: Mode,
+        facts: BucketFacts,
+        enough: &CancellationToken,
+    ) -> Result<(ObjectHead, Copied), Done> {
         for _ in 0..LOOKS {
             // The head, the copy and, where ACLs count, one more.
             tokio::select! {
-                () = enough.cancelled() => return Done::Left,
-                () = self.limiter.acquire(&id, 1 + self.copies.requests(planned.size)) => {}
+                biased;
+                () = enough.cancelled() => return Err(Done::Left),
+                () = self.limiter.acquire(id, 1 + self.copies.requests(planned.size)) => {}
             }
-            let head = match self.look(planned, &id, mode).await {
-                Ok(_) if mode == Mode::DryRun => return Done::WouldMove,
+            let head = match self.look(planned, id, mode).await {
+                Ok(_) if mode == Mode::DryRun => return Err(Done::WouldMove),
                 Ok(head) => head,
-                Err(done) => return done,
+                Err(done) => return Err(done),
             };
-            let request = CopyRequest::in_place(&id, &head, planned.to, facts.acl(), self.copies);
-            match self.s3.copy(&request, enough).await {
-                Ok(copied) => return self.follow(planned, &id, &head, facts, copied).await,
+            let request = CopyRequest::in_place(id, &head, planned.to, facts.acl(), self.copies);
+            return Err(match self.s3.copy(&request, enough).await {
+                Ok(copied) => return Ok((head, copied)),
                 // Whoever writes will be done in a moment; then there is another object to look at, or the same.
-                Err(CopyError::Conflict) => {}
-                Err(CopyError::Changed) => return Done::Skipped(SkipReason::Changed),
-                Err(CopyError::Gone) => return Done::Skipped(SkipReason::Gone),
-                Err(CopyError::Archived) => return Done::Skipped(SkipReason::Archived),
-                Err(CopyError::Uncarriable(Uncarriable::CustomerKey)) => {
-                    return Done::Skipped(SkipReason::CustomerKey);
-                }
+                Err(CopyError::Conflict) => continue,
+                Err(CopyError::Changed) => Done::Skipped(SkipReason::Changed),
+                Err(CopyError::Gone) => Done::Skipped(SkipReason::Gone),
+                Err(CopyError::Archived) => Done::Skipped(SkipReason::Archived),
+                Err(CopyError::Uncarriable(Uncarriable::CustomerKey)) => Done::Skipped(SkipReason::CustomerKey),
                 Err(CopyError::Uncarriable(what)) => {
                     tracing::info!(event = "object.uncarriable", %id, %what, "a copy would lose something");
-                    return Done::Skipped(SkipReason::CannotBeCarried);
+                    Done::Skipped(SkipReason::CannotBeCarried)
                 }
-                Err(CopyError::Stopped) => return Done::Left,
-                Err(CopyError::Aws(error)) => return failed(error),
-            }
+                Err(CopyError::Stopped) => Done::Left,
+                Err(CopyError::Aws(error)) => failed(error),
+            });
         }
-        Done::Skipped(SkipReason::Changed)
+        Err(Done::Skipped(SkipReason::Changed))
     }
 
     /// The object's head, if it is what the move was decided for and can be moved now.
@@ -339,11 +362,12 @@ impl Inner {
         head: &ObjectHead,
         facts: BucketFacts,
         copied: Copied,
+        bookkeeper: &Bookkeeper,
     ) -> Done {
-        let placement =
+        let now_at =
             Placement { etag: copied.etag, class: copied.class, size: head.size, class_since: clock::now_secs() };
         // A row that was changed or dropped since is left to the next reconcile, which sees the object as it is then.
-        match self.ledger.place(id, Some(&planned.etag), &placement).await {
+        match bookkeeper.place(Placing { id: id.clone(), expected: planned.etag.clone(), now_at }).await {
             Ok(Change::Made | Change::Refused) => {}
             Err(error) => {
                 let problem = format!("{id} is moved, but the ledger does not know before the next reconcile: {error}");

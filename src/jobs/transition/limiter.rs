@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::time::Instant;
 
+use crate::aws::says_slow_down;
 use crate::tiering::object::ObjectId;
 
 /// No prefix is slowed down below this.
@@ -159,7 +160,7 @@ impl Intercept for Watch {
         _components: &RuntimeComponents,
         _cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if matches!(context.response().status().as_u16(), 429 | 503) {
+        if says_slow_down(context.response()) {
             // Outside of a move nobody listens, and that is fine.
             SENDER.try_with(|(limiter, prefix)| limiter.slow_down(prefix)).unwrap_or_default();
         }

@@ -9,6 +9,7 @@
 //! next run, which finds the object where it is wanted) sets it right. The other way round a row would promise a class
 //! that the object never came into.
 
+mod bookkeeper;
 mod executor;
 pub mod explain;
 mod limiter;

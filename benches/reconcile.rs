@@ -1,0 +1,210 @@
+//! What reconciling a bucket of a million objects and rows takes: memory, and time next to that of the listing alone.
+//!
+//! `cargo bench --bench reconcile` starts a server that makes pages up ([`server`], a process of its own) and takes turns:
+//! the listing read alone, by the same client, then the whole reconcile. Taking turns within one run is what makes the ratio
+//! mean something on a machine that others use too. What is printed are medians of the rounds. The first reconcile comes
+//! before all else, and the peak of memory is read right behind it.
+//!
+//! The server answers at once, unless it is told to wait as AWS does: the harshest case, since S3's own time for a page hides
+//! whatever is done beside it.
+//!
+//! Environment: `BENCH_OBJECTS` (default 1,000,000), `BENCH_ROUNDS` (default 5), `BENCH_LIST_MS` and `BENCH_QUERY_MS` (what the
+//! server waits before each page; default 0).
+
+mod server;
+
+use std::time::{Duration, Instant};
+
+use server::{Counts, Latency, Server, cpu_of};
+use tierd::app::App;
+use tierd::aws::Clients;
+use tierd::config::Settings;
+use tierd::jobs::Mode;
+use tierd::jobs::reconcile::Reconcile;
+use tierd::jobs::report::ReconcileReport;
+use tierd::progress::Progress;
+use tierd::s3::list::ListRequest;
+use tierd::tiering::object::BucketName;
+use tierd::users::Users;
+use tokio_util::sync::CancellationToken;
+
+const MEMORY_GOAL_MIB: f64 = 64.0;
+const TIME_GOAL: f64 = 1.2;
+/// One row in so many differs from the listing, in the round that writes.
+const CHANGED: usize = 100;
+
+#[tokio::main]
+async fn main() {
+    server::serve_if_asked();
+    let objects = number("BENCH_OBJECTS", 1_000_000);
+    let rounds = number("BENCH_ROUNDS", 5);
+    let millis = |name| Duration::from_millis(number(name, 0) as u64);
+    let server = Server::start(Latency {
+        s3: millis("BENCH_LIST_MS"),
+        dynamodb: millis("BENCH_QUERY_MS"),
+        ..Latency::default()
+    });
+    let same = Bench::new(&server, objects, 0).await;
+
+    let before = resident("VmRSS:");
+    let (report, first) = same.reconcile(&server).await;
+    let (peak, counts) = (resident("VmHWM:"), server.take_counts());
+    same.verify(&report, counts);
+    println!(
+        "{objects} objects and rows: {} pages of the listing, {} of the table; the first run took {:.1} s",
+        counts.lists,
+        counts.queries,
+        first.wall.as_secs_f64()
+    );
+    println!("resident before              {before:>8.1} MiB");
+    println!("resident at its peak         {peak:>8.1} MiB ({})", verdict(peak, MEMORY_GOAL_MIB));
+
+    let (mut alone, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        alone.push(same.list(&server).await);
+        whole.push(same.reconcile(&server).await.1);
+    }
+    server.take_counts();
+    line("the listing alone", &alone);
+    line("reconcile", &whole);
+    let mut ratios: Vec<f64> =
+        whole.iter().zip(&alone).map(|(w, a)| w.wall.as_secs_f64() / a.wall.as_secs_f64()).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (ratio, last) = (ratios[ratios.len() / 2], ratios.len() - 1);
+    println!(
+        "reconcile to the listing     {ratio:>8.2} (median of {rounds} rounds; {:.2} to {:.2}; {})",
+        ratios[0],
+        ratios[last],
+        verdict(ratio, TIME_GOAL)
+    );
+
+    let changed = Bench::new(&server, objects, CHANGED).await;
+    let (report, cost) = changed.reconcile(&server).await;
+    changed.verify(&report, server.take_counts());
+    println!("with {} rows to set right   {:>8.1} s", report.refreshed, cost.wall.as_secs_f64());
+    println!("resident at its peak, all in all {:>4.1} MiB", resident("VmHWM:"));
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn verdict(figure: f64, goal: f64) -> String {
+    let met = if figure <= goal { "met" } else { "NOT MET" };
+    format!("goal {goal}: {met}")
+}
+
+/// One bucket and its table.
+struct Bench {
+    app: App,
+    bucket: BucketName,
+    objects: usize,
+    changed: usize,
+}
+
+/// What a run took.
+struct Cost {
+    wall: Duration,
+    /// Processor time of this process.
+    ours: Duration,
+    servers: Duration,
+}
+
+impl Bench {
+    async fn new(server: &Server, objects: usize, changed: usize) -> Self {
+        let bucket = format!("bench-{objects}-{changed}");
+        let settings = format!(
+            "ingest.enabled = false\naws.region = \"ap-northeast-1\"\naws.endpoint_url = \"{}\"\nledger.table = \"{bucket}\"",
+            server.endpoint
+        );
+        let settings = Settings::from_toml(&settings).expect("settings");
+        let loader = Clients::loader().test_credentials().empty_test_environment();
+        let app = App::with_loader(settings, loader).await.expect("clients");
+        Self { app, bucket: BucketName::new(bucket).expect("a name"), objects, changed }
+    }
+
+    /// As the daemon reconciles.
+    async fn reconcile(&self, server: &Server) -> (ReconcileReport, Cost) {
+        let App { settings, clients, ledger, s3, .. } = &self.app;
+        let users = Users::new(clients.dynamodb.clone(), settings);
+        let write_concurrency = settings.ledger.write_concurrency;
+        let reconcile = Reconcile::new(s3.for_bulk(), ledger.clone(), users, &settings.reconcile, write_concurrency);
+        let started = Cost::start(server);
+        let report = reconcile
+            .run_once(Mode::Real, &Progress::default(), &CancellationToken::new())
+            .await
+            .expect("the server is there");
+        (report, started(server))
+    }
+
+    /// The listing and nothing else.
+    async fn list(&self, server: &Server) -> Cost {
+        let s3 = self.app.s3.for_bulk();
+        let bucket = self.bucket.clone();
+        let objects = self.objects;
+        let started = Cost::start(server);
+        // In a task, as the daemon's own reading is.
+        let reading = tokio::spawn(async move {
+            let mut pager = s3.list(&bucket, ListRequest::default());
+            let mut listed = 0;
+            while let Some(page) = pager.next_page().await.expect("the server is there") {
+                listed += page.len();
+            }
+            assert_eq!(listed, objects);
+        });
+        reading.await.expect("no panic");
+        started(server)
+    }
+
+    /// A bench of something that does something else is worth nothing.
+    fn verify(&self, report: &ReconcileReport, counts: Counts) {
+        let objects = self.objects as u64;
+        assert_eq!(
+            (report.rows, report.objects, report.buckets, report.buckets_failed),
+            (objects, objects, 1, 0),
+            "{report:?}"
+        );
+        let changed = if self.changed == 0 { 0 } else { objects.div_ceil(self.changed as u64) };
+        assert_eq!(
+            (report.refreshed, report.dropped, report.replaced, report.adopted),
+            (changed, 0, 0, 0),
+            "{report:?}"
+        );
+        assert_eq!((counts.writes, counts.lists), (changed, objects.div_ceil(1000)), "{counts:?}");
+    }
+}
+
+impl Cost {
+    fn start(server: &Server) -> impl FnOnce(&Server) -> Self + use<> {
+        let (ours, servers, start) = (cpu_of("self"), server.cpu(), Instant::now());
+        move |server| Self {
+            wall: start.elapsed(),
+            ours: cpu_of("self").saturating_sub(ours),
+            servers: server.cpu().saturating_sub(servers),
+        }
+    }
+}
+
+fn line(name: &str, costs: &[Cost]) {
+    let median = |of: fn(&Cost) -> Duration| {
+        let mut all: Vec<Duration> = costs.iter().map(of).collect();
+        all.sort();
+        all[all.len() / 2].as_secs_f64()
+    };
+    println!(
+        "{name:<28} {:>8.2} s by the clock, {:.2} s of a processor (the server's: {:.2} s)",
+        median(|c| c.wall),
+        median(|c| c.ours),
+        median(|c| c.servers)
+    );
+}
+
+/// A line of `/proc/self/status`, in MiB; zero where there is no such file.
+fn resident(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
