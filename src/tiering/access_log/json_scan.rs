@@ -2,8 +2,9 @@
 //!
 //! The text goes by in blocks of 64 bytes. Of each, vector comparisons make four masks of 64 bits (quotes, backslashes,
 //! both braces), arithmetic on the masks leaves only what stands outside of strings, and only where the depth may come
-//! down to nothing are the bits looked at one by one. This is several times faster than any parser. The masks are kept:
-//! whoever then walks over the object jumps from quote to quote and over whole objects.
+//! down to nothing are the bits looked at one by one. This is several times faster than any parser. Of each
+//! block one mask is kept, and from these [`Scanner::index`] makes a list of places: whoever then walks over the object goes
+//! from quote to quote and over whole objects.
 //!
 //! The widest vectors that the processor has are found out at run time.
 

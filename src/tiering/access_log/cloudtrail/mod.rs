@@ -1,8 +1,9 @@
 //! CloudTrail's log files: `{"Records":[…]}`; also a bare array of records, and records (or whole documents) one after
 //! another.
 //!
-//! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are, and
-//! [`walk`] follows those through the record for as long as it may count, which for most is not far. What the walk finds
+//! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are. Most
+//! records cannot count, which [`sought`] sees without reading them, and nothing else of them is then looked at, not even
+//! whether they are well-formed. The others [`walk`] goes through for as long as they may count. What the walk finds
 //! odd, such as escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests
 //! compare with a plain parser.
 //!

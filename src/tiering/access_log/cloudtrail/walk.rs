@@ -1,6 +1,6 @@
 //! A record by its quotes and braces, for as long as it may still count.
 //!
-//! The scan that found the end of the record has left behind where its strings and braces are, so a string costs a few
+//! The scan that found the end of the record has left behind where its quotes and braces are, so a string costs a few
 //! instructions whatever its length, and a whole object not much more. Members come in the order of the file, and the
 //! first one that settles that the record does not count ends the walk: of most records that is their `eventName`, or
 //! their `requestParameters`, a third of the way in.
@@ -33,7 +33,7 @@ pub(super) enum Stop {
 pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &CountingRules) -> Result<Record<'a>, Stop> {
     let escapes = match has_backslash {
         true => memchr(b'\\', index.text).unwrap_or(usize::MAX)..memrchr(b'\\', index.text).map_or(0, |last| last + 1),
-        false => usize::MAX..0,
+        false => 0..0,
     };
     let mut cursor = Cursor { text: index.text, marks: index.marks, at: 0, mark: 0, escapes };
     let mut record = Record::default();
