@@ -2,21 +2,14 @@
 //! comes to the same as parsing it.
 #![no_main]
 
+mod rules;
+
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tierd::tiering::access::{CountRule, CountingRules, PrincipalPattern};
 use tierd::tiering::access_log::{Format, Parser};
 
 fuzz_target!(|bytes: &[u8]| {
-    let rules = CountingRules {
-        rules: vec![
-            CountRule { event: "PutObject".into(), with_parameter: None },
-            CountRule { event: "GetObject".into(), with_parameter: Some("response-content-disposition".into()) },
-        ],
-        exclude: vec![PrincipalPattern::own_identity("arn:aws:sts::1:assumed-role/t/i")],
-        bucket_prefix: "siuu".into(),
-    };
-    let parser = Parser::new(Format::CloudTrail, rules);
+    let parser = Parser::new(Format::CloudTrail, rules::rules());
     let parsed = parser.parse(bytes);
     assert!(parsed.records_bad <= parsed.records);
     assert!(parsed.accesses.len() as u64 + parsed.records_bad <= parsed.records);

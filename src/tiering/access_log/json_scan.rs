@@ -2,8 +2,9 @@
 //!
 //! The text goes by in blocks of 64 bytes. Of each, vector comparisons make four masks of 64 bits (quotes, backslashes,
 //! both braces), arithmetic on the masks leaves only what stands outside of strings, and only where the depth may come
-//! down to nothing are the bits looked at one by one. This is several times faster than any parser. The masks are kept:
-//! whoever then walks over the object jumps from quote to quote and over whole objects.
+//! down to nothing are the bits looked at one by one. This is several times faster than any parser. Of each
+//! block one mask is kept, and from these [`Scanner::index`] makes a list of places: whoever then walks over the object goes
+//! from quote to quote and over whole objects.
 //!
 //! The widest vectors that the processor has are found out at run time.
 
@@ -17,13 +18,18 @@ pub(super) struct Scan {
     pub(super) end: Option<usize>,
     /// Whether there was a backslash up to the end of the object. (Sometimes also for one within 64 bytes after it.)
     pub(super) has_backslash: bool,
+    /// Whether at the place that was asked about a string begins that stands in the object itself and not in one within
+    /// it: the name of a member, if a colon follows. False for a place behind the end.
+    pub(super) is_string_at_top: bool,
 }
 
 /// Scans object after object, with the memory of one.
 #[derive(Debug)]
 pub(super) struct Scanner {
     level: Level,
-    blocks: Vec<Block>,
+    /// Of each block of the object scanned last, what [`Block::marks`] gives.
+    blocks: Vec<u64>,
+    marks: Vec<u32>,
 }
 
 /// What stands where among 64 bytes.
@@ -31,95 +37,158 @@ pub(super) struct Scanner {
 struct Block {
     /// Those that begin or end a string.
     quotes: u64,
-    /// Those that stand outside of strings, of either kind.
-    braces: u64,
+    /// Those that begin a string or are in one.
+    strings: u64,
+    /// Those that stand outside of strings.
+    opens: u64,
+    closes: u64,
     backslashes: u64,
 }
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { level: Level::new(), blocks: Vec::new() }
+        Self { level: Level::new(), blocks: Vec::new(), marks: Vec::new() }
     }
 
-    /// Finds the end of the object that begins at the start of `text`, whose first byte is `{`. Looks at quotes, escapes
-    /// and braces only: of well-formed text it finds the end, of other text an end or none.
-    pub(super) fn scan_object(&mut self, text: &[u8]) -> Scan {
+    /// Finds the end of the object that begins at the start of `text`, whose first byte is `{`, and what is at `place`,
+    /// which may be anywhere. Looks at quotes, escapes and braces only: of well-formed text it finds the end, of other
+    /// text an end or none.
+    pub(super) fn scan_object(&mut self, text: &[u8], place: usize) -> Scan {
         let blocks = &mut self.blocks;
-        dispatch!(self.level, simd => scan_object(simd, text, blocks))
+        dispatch!(self.level, simd => scan_object(simd, text, place, blocks))
     }
 
-    /// The index of the object that was scanned last, whose text this must be.
-    pub(super) fn index<'a>(&'a self, object: &'a [u8]) -> Index<'a> {
-        Index { text: object, blocks: &self.blocks }
+    /// Where the strings and braces are of the object that was scanned last, whose text this must be.
+    pub(super) fn index<'a>(&'a mut self, object: &'a [u8]) -> Index<'a> {
+        self.blocks.truncate(object.len().div_ceil(64));
+        if let (Some(last), 1..) = (self.blocks.last_mut(), object.len() % 64) {
+            *last &= (1 << (object.len() % 64)) - 1;
+        }
+        let (blocks, marks) = (&self.blocks, &mut self.marks);
+        let len = dispatch!(self.level, simd => spread(simd, blocks, marks));
+        Index { text: object, marks: &marks[..len] }
     }
 }
 
 #[inline(always)]
-fn scan_object<S: Simd>(simd: S, text: &[u8], blocks: &mut Vec<Block>) -> Scan {
-    let mut state = State { in_string: 0, escape_carry: 0, depth: 0 };
-    let mut has_backslash = false;
+fn scan_object<S: Simd>(simd: S, text: &[u8], place: usize, blocks: &mut Vec<u64>) -> Scan {
+    let mut masks = Masks::default();
+    let mut scan = Scan { end: None, has_backslash: false, is_string_at_top: false };
+    let mut depth = 0;
     blocks.clear();
     let (whole, tail) = text.as_chunks::<64>();
     for (i, bytes) in whole.iter().enumerate() {
-        if let Some(n) = state.step(simd, bytes, blocks, &mut has_backslash) {
-            return Scan { end: Some(i * 64 + n), has_backslash };
+        let block = masks.next(simd, bytes);
+        blocks.push(block.marks());
+        if scan.step(i * 64, &block, &mut depth, place) {
+            return scan;
         }
     }
-    let mut last = [b' '; 64];
-    last[..tail.len()].copy_from_slice(tail);
-    let end = state.step(simd, &last, blocks, &mut has_backslash).map(|n| whole.len() * 64 + n);
-    Scan { end, has_backslash }
+    let block = masks.next(simd, &padded(tail));
+    blocks.push(block.marks());
+    scan.step(whole.len() * 64, &block, &mut depth, place);
+    scan
 }
 
-struct State {
+/// Writes into `marks` the places of the bits that are set, and says how many those are.
+#[inline(always)]
+fn spread<S: Simd>(_: S, blocks: &[u64], marks: &mut Vec<u32>) -> usize {
+    // Room for all that could be set.
+    let room = blocks.len() * 64 + 8;
+    if marks.len() < room {
+        marks.resize(room, 0);
+    }
+    let mut len = 0;
+    for (i, &block) in blocks.iter().enumerate() {
+        let start = i as u32 * 64;
+        let mut bits = block;
+        // Four at a time, whether there are as many or not: that costs less than to guess wrong when to stop.
+        for four in marks[len..].as_chunks_mut::<4>().0 {
+            for mark in four {
+                *mark = start + bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+            }
+            if bits == 0 {
+                break;
+            }
+        }
+        len += block.count_ones() as usize;
+    }
+    len
+}
+
+fn padded(tail: &[u8]) -> [u8; 64] {
+    let mut bytes = [b' '; 64];
+    bytes[..tail.len()].copy_from_slice(tail);
+    bytes
+}
+
+impl Scan {
+    /// Takes the block at `start`, before which the object is `depth` deep; says whether it ends in it.
+    #[inline(always)]
+    fn step(&mut self, start: usize, block: &Block, depth: &mut u32, place: usize) -> bool {
+        self.has_backslash |= block.backslashes != 0;
+        let Block { quotes, strings, opens, closes, .. } = *block;
+        if place.wrapping_sub(start) < 64 {
+            let bit = 1 << (place - start);
+            // What wraps around is behind the end, which is seen below.
+            let depth_there =
+                depth.wrapping_add((opens & (bit - 1)).count_ones()).wrapping_sub((closes & (bit - 1)).count_ones());
+            self.is_string_at_top = quotes & strings & bit != 0 && depth_there == 1;
+        }
+        if closes.count_ones() < *depth {
+            *depth = *depth + opens.count_ones() - closes.count_ones();
+            return false;
+        }
+        let mut braces = opens | closes;
+        while braces != 0 {
+            let bit = braces.trailing_zeros();
+            if opens >> bit & 1 == 1 {
+                *depth += 1;
+            } else {
+                *depth = depth.saturating_sub(1);
+                if *depth == 0 {
+                    let end = start + bit as usize + 1;
+                    self.end = Some(end);
+                    self.is_string_at_top &= place < end;
+                    return true;
+                }
+            }
+            braces &= braces - 1;
+        }
+        false
+    }
+}
+
+impl Block {
+    /// Where strings begin and end, and the braces between them.
+    fn marks(&self) -> u64 {
+        self.quotes | self.opens | self.closes
+    }
+}
+
+/// Makes the blocks of a text, one after another.
+#[derive(Default)]
+struct Masks {
     /// All ones while a string goes on into the next block, else zero.
     in_string: u64,
     /// 1 if the first byte of the next block is escaped.
     escape_carry: u64,
-    depth: u32,
 }
 
-impl State {
-    /// Takes one block; where the depth comes down to zero, says after how many bytes.
+impl Masks {
     #[inline(always)]
-    fn step<S: Simd>(
-        &mut self,
-        simd: S,
-        bytes: &[u8; 64],
-        blocks: &mut Vec<Block>,
-        has_backslash: &mut bool,
-    ) -> Option<usize> {
+    fn next<S: Simd>(&mut self, simd: S, bytes: &[u8; 64]) -> Block {
         let bytes = u8x64::from_slice(simd, bytes);
         let mask = |byte: u8| bytes.simd_eq(u8x64::splat(simd, byte)).to_bitmask();
         let mut quotes = mask(b'"');
         let backslashes = mask(b'\\');
         if backslashes | self.escape_carry != 0 {
-            *has_backslash = true;
             quotes &= !self.escaped(backslashes);
         }
-        let strings = prefix_xor(quotes) ^ self.in_string;
+        let strings = prefix_xor(simd, quotes) ^ self.in_string;
         self.in_string = 0_u64.wrapping_sub(strings >> 63);
-        let opens = mask(b'{') & !strings;
-        let closes = mask(b'}') & !strings;
-        let mut braces = opens | closes;
-        blocks.push(Block { quotes, braces, backslashes });
-        if closes.count_ones() < self.depth {
-            self.depth = self.depth + opens.count_ones() - closes.count_ones();
-            return None;
-        }
-        while braces != 0 {
-            let bit = braces.trailing_zeros();
-            if opens >> bit & 1 == 1 {
-                self.depth += 1;
-            } else {
-                self.depth = self.depth.saturating_sub(1);
-                if self.depth == 0 {
-                    return Some(bit as usize + 1);
-                }
-            }
-            braces &= braces - 1;
-        }
-        None
+        Block { quotes, strings, opens: mask(b'{') & !strings, closes: mask(b'}') & !strings, backslashes }
     }
 
     /// Which bytes have an odd run of backslashes before them. Adding to a run of ones carries to just after its end; whether
@@ -135,73 +204,39 @@ impl State {
     }
 }
 
-/// Each bit the exclusive or of itself and all below: ones from each quote up to the next.
+/// Each bit the exclusive or of itself and all below: ones from each quote up to the next. Where the processor can multiply
+/// without carries, that is the product with all ones.
 #[inline(always)]
-fn prefix_xor(mut bits: u64) -> u64 {
+fn prefix_xor<S: Simd>(simd: S, mut bits: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(avx512) = simd.level().as_avx512() {
+        return carryless::times_ones(avx512, bits);
+    }
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
     }
     bits
 }
 
+#[cfg(target_arch = "x86_64")]
+mod carryless {
+    use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_set1_epi8};
+
+    fearless_simd::kernel!(
+        #[inline(always)]
+        pub(super) fn times_ones(_avx512: Avx512, bits: u64) -> u64 {
+            let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(bits.cast_signed()), _mm_set1_epi8(-1));
+            _mm_cvtsi128_si64(product).cast_unsigned()
+        }
+    );
+}
+
 /// Where the strings and braces of an object are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Index<'a> {
-    text: &'a [u8],
-    blocks: &'a [Block],
-}
-
-impl<'a> Index<'a> {
-    pub(super) fn text(&self) -> &'a [u8] {
-        self.text
-    }
-
-    /// Of the string that the quote at `open` begins: where the quote stands that ends it.
-    #[inline(always)]
-    pub(super) fn string_close(&self, open: usize) -> Option<usize> {
-        next(self.blocks, open + 1, |block| block.quotes).filter(|close| *close < self.text.len())
-    }
-
-    /// Whether there is a backslash from `start` to just before `end`, which must be within the object.
-    #[inline(always)]
-    pub(super) fn has_backslash(&self, start: usize, end: usize) -> bool {
-        if start >= end {
-            return false;
-        }
-        let (first, last) = (start / 64, (end - 1) / 64);
-        (first..=last).any(|i| {
-            let from = if i == first { start % 64 } else { 0 };
-            let left = if i == last { 63 - (end - 1) % 64 } else { 0 };
-            self.blocks[i].backslashes >> from << from << left != 0
-        })
-    }
-
-    /// Of the object that the brace at `open` begins: just after the brace that ends it.
-    pub(super) fn object_end(&self, open: usize) -> Option<usize> {
-        let mut at = open + 1;
-        let mut depth = 1;
-        loop {
-            let brace = next(self.blocks, at, |block| block.braces)?;
-            at = brace + 1;
-            match self.text.get(brace)? {
-                b'{' => depth += 1,
-                _ if depth == 1 => return Some(at),
-                _ => depth -= 1,
-            }
-        }
-    }
-}
-
-/// The first place at or after `from` that is set in its mask.
-#[inline(always)]
-fn next(blocks: &[Block], from: usize, mask: impl Fn(&Block) -> u64) -> Option<usize> {
-    let mut i = from / 64;
-    let mut bits = mask(blocks.get(i)?) >> (from % 64) << (from % 64);
-    while bits == 0 {
-        i += 1;
-        bits = mask(blocks.get(i)?);
-    }
-    Some(i * 64 + bits.trailing_zeros() as usize)
+    pub(super) text: &'a [u8],
+    /// Of each string the two quotes, and the braces outside of strings, in the order of the text.
+    pub(super) marks: &'a [u32],
 }
 
 #[cfg(test)]
@@ -233,13 +268,17 @@ mod tests {
     }
 
     /// At every level of vectors that this processor has.
-    fn scan(text: &[u8]) -> Scan {
+    fn scan_with(text: &[u8], place: usize) -> Scan {
         let mut scanner = Scanner::new();
-        let scan = scanner.scan_object(text);
-        let mut blocks = Vec::new();
-        let baseline = Level::baseline();
-        assert_eq!(dispatch!(baseline, simd => scan_object(simd, text, &mut blocks)), scan);
+        let scan = scanner.scan_object(text, place);
+        let mut baseline = Scanner { level: Level::baseline(), ..Scanner::new() };
+        assert_eq!(baseline.scan_object(text, place), scan);
+        assert_eq!(scanner.blocks, baseline.blocks);
         scan
+    }
+
+    fn scan(text: &[u8]) -> Scan {
+        scan_with(text, usize::MAX)
     }
 
     #[test]
@@ -270,32 +309,37 @@ mod tests {
         }
 
         #[test]
-        fn strings_and_objects_end_where_going_byte_by_byte_ends_them(text in r#"\{([{}]|"([a{}\[\]]|\\.){0,40}"){0,40}"#) {
+        fn marks_are_the_quotes_and_the_braces_between_strings(
+            text in r#"\{([{}]|"([a{}\[\]]|\\.){0,40}"|[a:\[]{0,70}){0,40}"#,
+            place in 0_usize..400,
+        ) {
             let text = text.as_bytes();
+            let Scan { end: Some(end), is_string_at_top, .. } = scan_with(text, place) else { return Ok(()) };
             let mut scanner = Scanner::new();
-            let Some(end) = scanner.scan_object(text).end else { return Ok(()) };
-            let object = &text[..end];
-            let index = scanner.index(object);
-            let mut at = 0;
+            scanner.scan_object(text, 0);
+            let (mut marks, mut at, mut depth, mut top) = (Vec::new(), 0, 0, false);
             while at < end {
-                at = match object[at] {
+                match text[at] {
                     b'"' => {
-                        let mut close = at + 1;
-                        while object[close] != b'"' {
-                            close += if object[close] == b'\\' { 2 } else { 1 };
+                        top |= at == place && depth == 1;
+                        marks.push(at as u32);
+                        at += 1;
+                        while text[at] != b'"' {
+                            at += if text[at] == b'\\' { 2 } else { 1 };
                         }
-                        prop_assert_eq!(index.string_close(at), Some(close));
-                        prop_assert_eq!(index.has_backslash(at, close), object[at..close].contains(&b'\\'));
-                        close + 1
+                        marks.push(at as u32);
                     }
-                    byte => {
-                        if byte == b'{' {
-                            prop_assert_eq!(index.object_end(at), plain(&object[at..]).map(|n| at + n));
-                        }
-                        at + 1
+                    byte @ (b'{' | b'}') => {
+                        depth += if byte == b'{' { 1 } else { -1 };
+                        marks.push(at as u32);
                     }
-                };
+                    _ => {}
+                }
+                at += 1;
             }
+            let index = scanner.index(&text[..end]);
+            prop_assert_eq!(index.marks, marks);
+            prop_assert_eq!(is_string_at_top, top);
         }
     }
 }

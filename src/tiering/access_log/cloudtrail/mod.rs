@@ -1,8 +1,9 @@
 //! CloudTrail's log files: `{"Records":[…]}`; also a bare array of records, and records (or whole documents) one after
 //! another.
 //!
-//! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are, and
-//! [`walk`] follows those through the record for as long as it may count, which for most is not far. What the walk finds
+//! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are. Most
+//! records cannot count, which [`sought`] sees without reading them, and nothing else of them is then looked at, not even
+//! whether they are well-formed. The others [`walk`] goes through for as long as they may count. What the walk finds
 //! odd, such as escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests
 //! compare with a plain parser.
 //!
@@ -13,6 +14,7 @@
 //! After a record that cannot be read, reading goes on at the next thing that looks like the beginning of a record.
 
 mod record;
+mod sought;
 mod walk;
 
 use std::sync::LazyLock;
@@ -21,6 +23,7 @@ use memchr::{memchr, memchr2, memmem};
 use regex::bytes::Regex;
 
 use self::record::Record;
+use self::sought::{EVENT_NAME, Sought};
 use self::walk::Stop;
 use super::json_scan::Scanner;
 use super::{Parsed, Reason};
@@ -36,21 +39,25 @@ const REREAD_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct CloudTrailParser {
     rules: CountingRules,
+    sought: Sought,
 }
 
 impl CloudTrailParser {
     pub(super) fn new(rules: CountingRules) -> Self {
-        Self { rules }
+        let sought = Sought::by(&rules);
+        Self { rules, sought }
     }
 
     pub(super) fn parse(&self, bytes: &[u8], error_details: usize) -> Parsed {
         let mut walk = Walk {
             rules: &self.rules,
+            sought: &self.sought,
             bytes,
             at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
             scanner: Scanner::new(),
             is_in_array: false,
             next_wrapper: Next::default(),
+            next_event_name: Next::default(),
             reread_left: REREAD_BYTES.saturating_add(bytes.len().saturating_mul(4)),
             error_details,
             cut: false,
@@ -80,12 +87,14 @@ impl Next {
 
 struct Walk<'a> {
     rules: &'a CountingRules,
+    sought: &'a Sought,
     bytes: &'a [u8],
     at: usize,
     scanner: Scanner,
     /// Whether what is read are the elements of an array.
     is_in_array: bool,
     next_wrapper: Next,
+    next_event_name: Next,
     reread_left: usize,
     error_details: usize,
     /// Whether the end of the file has cut a record, which has been said then.
@@ -248,7 +257,9 @@ impl<'a> Walk<'a> {
         let start = self.at;
         self.parsed.records += 1;
         let window = &self.bytes[start..self.bytes.len().min(start.saturating_add(MAX_RECORD_BYTES))];
-        let scan = self.scanner.scan_object(window);
+        let name =
+            self.next_event_name.after(start, || self.sought.event_name(self.bytes, start)).saturating_sub(start);
+        let scan = self.scanner.scan_object(window, name);
         let Some(len) = scan.end else {
             let reason = if start + window.len() == self.bytes.len() {
                 self.cut = true;
@@ -262,6 +273,13 @@ impl<'a> Walk<'a> {
         let text = &window[..len];
         self.at = start + len;
         let ends_well = !self.is_in_array || self.is_before_next_element();
+        if ends_well
+            && scan.is_string_at_top
+            && !scan.has_backslash
+            && self.sought.is_missing(text, name + EVENT_NAME.len())
+        {
+            return;
+        }
         let walked = walk::record(self.scanner.index(text), scan.has_backslash, self.rules);
         let counted = match walked {
             Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
@@ -338,7 +356,7 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
 fn value_end(scanner: &mut Scanner, bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
         b'"' => string_end(bytes, start),
-        b'{' => scanner.scan_object(&bytes[start..]).end.map(|len| start + len),
+        b'{' => scanner.scan_object(&bytes[start..], usize::MAX).end.map(|len| start + len),
         b'[' => {
             let (mut at, mut depth) = (start, 0_usize);
             loop {

@@ -315,6 +315,137 @@ fn escape_some(text: &str, every: usize) -> String {
     out
 }
 
+/// A record as someone might write it who wants to mislead: members in any order, some more than once, and everywhere what
+/// looks like the members that matter or like the beginning or end of a record.
+fn misleading_record() -> impl Strategy<Value = String> {
+    const NAMES: &[&str] = &[
+        r#""eventName""#,
+        r#""eventName""#,
+        r#""\u0065ventName""#,
+        r#""eventVersion""#,
+        r#""requestParameters""#,
+        r#""additionalEventData""#,
+        r#""errorCode""#,
+        r#""x""#,
+        r#""x\"eventName""#,
+        r#""response-content-disposition""#,
+    ];
+    const VALUES: &[&str] = &[
+        r#""PutObject""#,
+        r#""GetObject""#,
+        r#""HeadObject""#,
+        r#""Put\u004fbject""#,
+        r#""""#,
+        "null",
+        "7",
+        "-1.5e3",
+        "true",
+        "{}",
+        "[]",
+        r#"{"eventName":"HeadObject"}"#,
+        r#"{"eventName":"PutObject","eventVersion":"1.09"}"#,
+        r#"[{"eventVersion":"1.09","eventName":"HeadObject"},{"eventVersion":"1.09"}]"#,
+        r#"["eventName","HeadObject",{"eventName":"HeadObject"}]"#,
+        r#""eventName""#,
+        r#""\"eventName\":\"HeadObject\"""#,
+        r#""}]},{\"eventVersion\":\"1.09\"""#,
+        r#""}],{[""#,
+        r#""\\""#,
+        r#"{"bucketName":"siuu1","key":"other"}"#,
+        r#"{"bucketName":"siuu1","key":"k","response-content-disposition":"attachment; filename=\"a\""}"#,
+        r#"{"bucketName":"siuu1","key":"k","response-content-disposition":null}"#,
+        r#"{"bucketName":"siuu1","key":"k","response-content-disposition":{"a":[{}]}}"#,
+        r#"{"bucketName":"siuu1","key":"k","x":"response-content-disposition"}"#,
+        r#"{"bucketName":"siuu1","key":"k","x":{"response-content-disposition":1}}"#,
+        r#"{"bucketName":"siuu1","key":"k","response\u002dcontent-disposition":1}"#,
+    ];
+    const REAL: &[&str] = &[
+        r#""eventTime":"2024-01-01T00:00:00Z""#,
+        r#""eventName":"PutObject""#,
+        r#""eventName":"GetObject""#,
+        r#""requestParameters":{"bucketName":"siuu1","key":"k","response-content-disposition":"inline"}"#,
+        r#""requestParameters":{"key":"long-enough-to-lie-in-several-blocks-of-the-scan-and-to-shift-what-follows"}"#,
+        r#""userIdentity":{"type":"AssumedRole","sessionContext":{"attributes":{},"sessionIssuer":{"arn":"a"}}}"#,
+    ];
+    let lie = (prop::sample::select(NAMES), prop::sample::select(VALUES))
+        .prop_map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let real = prop::sample::select(REAL).prop_map(|member| {
+        let (name, value) = member.split_once(':').unwrap();
+        (name.to_owned(), value.to_owned())
+    });
+    let filler = "[a-z]{0,80}".prop_map(|text| ("\"filler\"".to_owned(), json!(text).to_string()));
+    let space = prop::sample::select(vec!["", "", "", " ", "\n", "\t\r\n  "]);
+    let member = (prop_oneof![2 => lie, 4 => real, 1 => filler], space.clone(), space);
+    prop::collection::vec(member, 0..14).prop_map(|members| {
+        let members: Vec<String> = members
+            .into_iter()
+            .map(|((name, value), before, after)| format!("{before}{name}{after}:{before}{value}{after}"))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+/// What the parser says of each record, without any of what comes before it.
+fn by_parsing_alone(rules: &CountingRules, records: &[String]) -> (FileAccesses, u64) {
+    let mut accesses = FileAccesses::default();
+    let bad = records.iter().filter(|text| match serde_json::from_str::<Record<'_>>(text) {
+        Ok(record) => record.count(rules, &mut accesses).is_err(),
+        Err(_) => true,
+    });
+    let bad = bad.count() as u64;
+    (accesses, bad)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn nothing_that_looks_like_a_member_is_taken_for_one(
+        records in prop::collection::vec(misleading_record(), 1..6),
+        between in prop::sample::select(vec![",", " , ", "\n,\n"]),
+        rule_set in 0..4,
+    ) {
+        let mut rules = rules();
+        match rule_set {
+            1 => rules.rules.truncate(1),
+            2 => drop(rules.rules.remove(0)),
+            3 => rules.rules.push(CountRule { event: "GetObject".into(), with_parameter: Some("x".into()) }),
+            _ => {}
+        }
+        let (accesses, bad) = by_parsing_alone(&rules, &records);
+        let parser = CloudTrailParser::new(rules);
+        let elements = records.join(between);
+        for text in [format!("[{elements}]"), format!("{{\"Records\":[{elements}]}}"), records.join("\n")] {
+            let parsed = parser.parse(text.as_bytes(), 20);
+            prop_assert_eq!((parsed.records, parsed.records_bad), (records.len() as u64, bad), "{}", text);
+            prop_assert_eq!(&parsed.accesses, &accesses, "{}", text);
+        }
+    }
+
+    #[test]
+    fn of_a_document_that_is_cut_all_that_is_whole_counts(
+        records in prop::collection::vec(misleading_record(), 1..5),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        // Reading goes on behind where a cut record begins, and what looks like one there is one.
+        let records: Vec<String> = records.into_iter().filter(|text| !text.contains("eventVersion")).collect();
+        let rules = rules();
+        let text = format!("[{}]", records.join(","));
+        let end = cut.index(text.len() + 1);
+        let mut ends = records.iter().scan(1, |at, text| {
+            let end = *at + text.len();
+            *at = end + 1;
+            Some(end)
+        });
+        let whole = ends.by_ref().take_while(|record_end| *record_end <= end).count();
+        let (accesses, bad) = by_parsing_alone(&rules, &records[..whole]);
+        let parsed = CloudTrailParser::new(rules).parse(&text.as_bytes()[..end], 20);
+        prop_assert_eq!(&parsed.accesses, &accesses, "{}", &text[..end]);
+        let is_cut = (1..text.len()).contains(&end);
+        prop_assert!(parsed.records_bad >= bad + u64::from(is_cut), "{}", &text[..end]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -387,7 +518,7 @@ proptest! {
         let at = cut.index(text.len());
         text[at] = byte;
         let mut scanner = Scanner::new();
-        let scan = scanner.scan_object(&text);
+        let scan = scanner.scan_object(&text, usize::MAX);
         let Some(end) = scan.end else { return Ok(()) };
         let text = &text[..end];
         let rules = rules();

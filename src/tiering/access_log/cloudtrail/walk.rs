@@ -1,6 +1,6 @@
 //! A record by its quotes and braces, for as long as it may still count.
 //!
-//! The scan that found the end of the record has left behind where its strings and braces are, so a string costs a few
+//! The scan that found the end of the record has left behind where its quotes and braces are, so a string costs a few
 //! instructions whatever its length, and a whole object not much more. Members come in the order of the file, and the
 //! first one that settles that the record does not count ends the walk: of most records that is their `eventName`, or
 //! their `requestParameters`, a third of the way in.
@@ -10,6 +10,9 @@
 //! strings, objects and arrays that do not matter) may be anything.
 
 use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::{memchr, memrchr};
 
 use super::super::json_scan::Index;
 use super::record::{
@@ -28,7 +31,11 @@ pub(super) enum Stop {
 
 /// Reads the record that `index` is of. `has_backslash` may only be false if there is none in it.
 pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &CountingRules) -> Result<Record<'a>, Stop> {
-    let mut cursor = Cursor { index, text: index.text(), at: 0, has_backslash };
+    let escapes = match has_backslash {
+        true => memchr(b'\\', index.text).unwrap_or(usize::MAX)..memrchr(b'\\', index.text).map_or(0, |last| last + 1),
+        false => 0..0,
+    };
+    let mut cursor = Cursor { text: index.text, marks: index.marks, at: 0, mark: 0, escapes };
     let mut record = Record::default();
     // Where the values begin of what is only read of records that count: all but a few do not.
     let (mut caller, mut time, mut id, mut shared_id, mut additional) = (None, None, None, None, None);
@@ -36,15 +43,14 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
     cursor.members(|cursor, name| {
         match name {
             b"eventName" if event.is_none() => {
-                let start = cursor.at;
-                event = Some(start);
+                event = Some(cursor.place());
                 match cursor.plain_string()? {
                     Some(raw) => stop_unless(rules.rules.iter().any(|rule| rule.event.as_bytes() == raw))?,
                     None => cursor.skip()?,
                 }
             }
             b"eventSource" if record.event_source.is_none() => {
-                let start = cursor.at;
+                let start = cursor.place();
                 record.event_source = Some(match cursor.plain_string()? {
                     Some(b"s3.amazonaws.com") => Scalar::Text(Cow::Borrowed("s3.amazonaws.com")),
                     _ => cursor.scalar_at(start)?,
@@ -57,7 +63,7 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
             }
             b"requestParameters" if record.request.is_none() => {
                 let (mut request, key) = cursor.request_parameters(rules)?;
-                let resume = cursor.at;
+                let resume = cursor.place();
                 if let Some(event) = event {
                     let event = cursor.scalar_at(event)?;
                     let is_counted = |event| rules.rule_for(event, |name| request.carries(name)).is_some();
@@ -67,7 +73,7 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
                 request.key = key.map(|key| cursor.scalar_at(key)).transpose()?;
                 stop_unless(request.may_count(rules))?;
                 record.request = Some(request);
-                cursor.at = resume;
+                cursor.go_to(resume);
             }
             b"userIdentity" => cursor.skip_to_read_later(&mut caller)?,
             b"eventTime" => cursor.skip_to_read_later(&mut time)?,
@@ -81,7 +87,7 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
     if cursor.at != cursor.text.len() {
         return Err(Stop::Odd);
     }
-    let mut scalar = |start: Option<usize>| start.map(|start| cursor.scalar_at(start)).transpose();
+    let mut scalar = |start: Option<Place>| start.map(|start| cursor.scalar_at(start)).transpose();
     if record.event_name.is_none() {
         record.event_name = scalar(event)?;
     }
@@ -89,11 +95,11 @@ pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &Counting
     record.event_id = scalar(id)?;
     record.shared_event_id = scalar(shared_id)?;
     if let Some(start) = caller {
-        cursor.at = start;
+        cursor.go_to(start);
         record.user_identity = Some(cursor.user_identity()?);
     }
     if let Some(start) = additional {
-        cursor.at = start;
+        cursor.go_to(start);
         record.additional = Some(cursor.additional()?);
     }
     Ok(record)
@@ -103,16 +109,26 @@ fn stop_unless(may_count: bool) -> Result<(), Stop> {
     if may_count { Ok(()) } else { Err(Stop::CannotCount) }
 }
 
-struct Cursor<'a> {
-    index: Index<'a>,
-    text: &'a [u8],
+/// Where a cursor was.
+#[derive(Debug, Clone, Copy)]
+struct Place {
     at: usize,
-    has_backslash: bool,
+    mark: usize,
+}
+
+struct Cursor<'a> {
+    text: &'a [u8],
+    marks: &'a [u32],
+    at: usize,
+    /// The number of the first mark that is not before `at`.
+    mark: usize,
+    /// All backslashes are in there.
+    escapes: Range<usize>,
 }
 
 impl<'a> Cursor<'a> {
     /// Reads all of it but the key, of which it says where it begins.
-    fn request_parameters(&mut self, rules: &CountingRules) -> Result<(RequestParameters<'a>, Option<usize>), Stop> {
+    fn request_parameters(&mut self, rules: &CountingRules) -> Result<(RequestParameters<'a>, Option<Place>), Stop> {
         let mut request = RequestParameters::default();
         let mut key = None;
         self.members_if_object(|cursor, name| {
@@ -121,7 +137,7 @@ impl<'a> Cursor<'a> {
                 .rules
                 .iter()
                 .any(|rule| rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name));
-            let start = cursor.at;
+            let start = cursor.place();
             match name {
                 b"bucketName" if request.bucket.is_none() => {
                     if let Some(raw) = cursor.plain_string()? {
@@ -133,7 +149,7 @@ impl<'a> Cursor<'a> {
                 _ => cursor.skip()?,
             }
             if is_asked_for {
-                let is_null = cursor.text[start] == b'n';
+                let is_null = cursor.text[start.at] == b'n';
                 request.name(Cow::Borrowed(name_text()?), !is_null);
             }
             Ok(())
@@ -194,15 +210,15 @@ impl<'a> Cursor<'a> {
     /// goes over it.
     #[inline(always)]
     fn members(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
-        self.at += 1;
+        self.over_brace();
         if self.next_byte()? == b'}' {
-            self.at += 1;
+            self.over_brace();
             return Ok(());
         }
         loop {
             let name = self.string()?;
             // `\u0065ventName` is a name too.
-            if self.has_backslash && self.index.has_backslash(self.at - 1 - name.len(), self.at) {
+            if self.has_escape(name) {
                 return Err(Stop::Odd);
             }
             if self.next_byte()? != b':' {
@@ -214,13 +230,26 @@ impl<'a> Cursor<'a> {
             match self.next_byte()? {
                 b',' => self.at += 1,
                 b'}' => {
-                    self.at += 1;
+                    self.over_brace();
                     return Ok(());
                 }
                 _ => return Err(Stop::Odd),
             }
             self.next_byte()?;
         }
+    }
+
+    fn over_brace(&mut self) {
+        self.at += 1;
+        self.mark += 1;
+    }
+
+    fn place(&self) -> Place {
+        Place { at: self.at, mark: self.mark }
+    }
+
+    fn go_to(&mut self, place: Place) {
+        (self.at, self.mark) = (place.at, place.mark);
     }
 
     fn peek(&self) -> Result<u8, Stop> {
@@ -238,29 +267,38 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Whether there is a backslash in `raw`, the string that the cursor has just gone over.
+    #[inline(always)]
+    fn has_escape(&self, raw: &[u8]) -> bool {
+        self.at > self.escapes.start && self.at - raw.len() <= self.escapes.end && memchr(b'\\', raw).is_some()
+    }
+
     /// What stands between the quotes of the string that begins here.
     #[inline(always)]
     fn string(&mut self) -> Result<&'a [u8], Stop> {
-        if self.peek()? != b'"' {
+        let [open, close] = *self.marks.get(self.mark..).and_then(<[u32]>::first_chunk).ok_or(Stop::Odd)?;
+        let close = close as usize;
+        // A brace is no quote; but where this is one, so is the next, for in a string nothing else is marked.
+        if open as usize != self.at || self.peek()? != b'"' {
             return Err(Stop::Odd);
         }
-        let start = self.at + 1;
-        let close = self.index.string_close(self.at).ok_or(Stop::Odd)?;
+        let raw = self.text.get(self.at + 1..close).ok_or(Stop::Odd)?;
         self.at = close + 1;
-        Ok(&self.text[start..close])
+        self.mark += 2;
+        Ok(raw)
     }
 
     /// Goes over the string that begins here and gives what stands in it, if that means what it looks like; stays where it
     /// is if there is another value, or one with escapes.
     #[inline(always)]
     fn plain_string(&mut self) -> Result<Option<&'a [u8]>, Stop> {
-        let start = self.at;
+        let start = self.place();
         if self.peek()? != b'"' {
             return Ok(None);
         }
         let raw = self.string()?;
-        if self.has_backslash && self.index.has_backslash(start, self.at) {
-            self.at = start;
+        if self.has_escape(raw) {
+            self.go_to(start);
             return Ok(None);
         }
         Ok(Some(raw))
@@ -268,14 +306,14 @@ impl<'a> Cursor<'a> {
 
     /// Goes over a value, and keeps in `start` where it begins, if it is the first of its name.
     #[inline(always)]
-    fn skip_to_read_later(&mut self, start: &mut Option<usize>) -> Result<(), Stop> {
-        start.get_or_insert(self.at);
+    fn skip_to_read_later(&mut self, start: &mut Option<Place>) -> Result<(), Stop> {
+        start.get_or_insert(self.place());
         self.skip()
     }
 
     /// Reads the value that begins at `start`.
-    fn scalar_at(&mut self, start: usize) -> Result<Scalar<'a>, Stop> {
-        self.at = start;
+    fn scalar_at(&mut self, start: Place) -> Result<Scalar<'a>, Stop> {
+        self.go_to(start);
         self.scalar()
     }
 
@@ -285,11 +323,12 @@ impl<'a> Cursor<'a> {
         match self.peek()? {
             b'"' => {
                 let raw = self.string()?;
-                if self.has_backslash && self.index.has_backslash(start, self.at) {
+                if self.has_escape(raw) {
                     return serde_json::from_slice(&self.text[start..self.at]).map_err(|_| Stop::Odd);
                 }
                 let text = std::str::from_utf8(raw).map_err(|_| Stop::Odd)?;
-                if text.bytes().any(|byte| byte < b' ') {
+                // Without a way out in the middle, which is what makes it fast.
+                if text.bytes().fold(false, |any, byte| any | (byte < b' ')) {
                     return Err(Stop::Odd);
                 }
                 Ok(Scalar::Text(Cow::Borrowed(text)))
@@ -313,11 +352,32 @@ impl<'a> Cursor<'a> {
             b'"' => {
                 self.string()?;
             }
-            b'{' => self.at = self.index.object_end(self.at).ok_or(Stop::Odd)?,
+            b'{' => self.skip_object()?,
             b'[' => self.skip_array()?,
             _ => self.skip_literal()?,
         }
         Ok(())
+    }
+
+    fn skip_object(&mut self) -> Result<(), Stop> {
+        if self.marks.get(self.mark).is_none_or(|mark| *mark as usize != self.at) {
+            return Err(Stop::Odd);
+        }
+        let mut depth = 0_usize;
+        loop {
+            let mark = *self.marks.get(self.mark).ok_or(Stop::Odd)? as usize;
+            self.mark += 1;
+            match self.text[mark] {
+                b'{' => depth += 1,
+                b'}' if depth == 1 => {
+                    self.at = mark + 1;
+                    return Ok(());
+                }
+                b'}' => depth -= 1,
+                // A quote; the next is the one that ends the string.
+                _ => self.mark += 1,
+            }
+        }
     }
 
     fn skip_array(&mut self) -> Result<(), Stop> {
@@ -327,7 +387,7 @@ impl<'a> Cursor<'a> {
                 b'"' => {
                     self.string()?;
                 }
-                b'{' => self.at = self.index.object_end(self.at).ok_or(Stop::Odd)?,
+                b'{' => self.skip_object()?,
                 b'[' => {
                     depth += 1;
                     self.at += 1;
@@ -339,6 +399,7 @@ impl<'a> Cursor<'a> {
                         return Ok(());
                     }
                 }
+                b'}' => return Err(Stop::Odd),
                 _ => self.at += 1,
             }
         }
