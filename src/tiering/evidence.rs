@@ -7,10 +7,10 @@
 //!
 //! A batch of log files becomes one [`AccessDelta`] an object: its days in order, each once. [`ObjectEvidence::fold`] gives
 //! the object's new evidence as a function of the old one and the delta and of nothing else, so that an update which is
-//! written on the condition that the row still carries its old batch number counts once. It tells the gaps that closed to an
-//! [`IdleTable`]. That table's part must be written before the rows that it comes from (they would no longer tell the old
-//! state), under the number of the batch and its part, and is added to the bucket's table ([`IdleTable::merge`]) when the
-//! batch is done: a repeated batch finds its part written, and leaves it.
+//! written on the condition that the row still carries its old batch number counts once. It tells of the gaps that closed.
+//! A row keeps the evidence from before its last batch too. So a batch that is applied again finds out which gaps each row
+//! closed, also of the rows that have it already, and adds all of them to the bucket's table ([`IdleTable`]) at its end,
+//! once: the table carries the number of the last batch, as a row does.
 //!
 //! # Late days
 //!
@@ -102,7 +102,8 @@ pub struct ObjectEvidence {
 
 impl ObjectEvidence {
     /// The evidence after `delta`, and into `closed` the gaps that it closes.
-    pub fn fold(mut self, delta: &AccessDelta, closed: &mut IdleTable) -> Self {
+    #[must_use]
+    pub fn fold(mut self, delta: &AccessDelta, closed: &mut impl ClosedGaps) -> Self {
         for access in &delta.days {
             self.add(access, closed);
         }
@@ -110,11 +111,11 @@ impl ObjectEvidence {
     }
 
     /// As [`ObjectEvidence::fold`], of one day.
-    pub fn add(&mut self, access: &DayAccess, closed: &mut IdleTable) {
+    pub fn add(&mut self, access: &DayAccess, closed: &mut impl ClosedGaps) {
         if access.written && self.idle_since().is_none_or(|since| since <= access.day) {
             // Nobody read it in the time that ends here.
             if let Some(since) = self.idle_since() {
-                closed.end_unread(self.heat_class(), days_between(since, access.day));
+                closed.close(Gap::of(self, since, access.day, GapEnd::Write));
             }
             self.read_since_written = false;
         }
@@ -126,14 +127,14 @@ impl ObjectEvidence {
         }
     }
 
-    fn add_reads(&mut self, access: &DayAccess, closed: &mut IdleTable) {
+    fn add_reads(&mut self, access: &DayAccess, closed: &mut impl ClosedGaps) {
         let since_written = self.written_day.is_none_or(|written| written <= access.day);
         match self.last_read_day {
             Some(last) if access.day < last => self.add_late(access, days_between(access.day, last)),
             Some(last) if access.day == last => self.add_to_last_day(access),
             last => {
                 if let Some(since) = self.idle_since().filter(|since| *since < access.day) {
-                    closed.end_read(self.heat_class(), days_between(since, access.day));
+                    closed.close(Gap::of(self, since, access.day, GapEnd::Read));
                 }
                 let gap = last.map_or(u32::MAX, |last| days_between(last, access.day));
                 self.begin_day(access, gap);
@@ -212,6 +213,49 @@ fn newest(newest: f64, before: f64) -> f64 {
 
 fn cooling(days: u32) -> f64 {
     (-f64::from(days) / HEAT_DAYS).exp()
+}
+
+/// An idle time that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Of the object when it began.
+    pub heat_class: u8,
+    pub end: GapEnd,
+    pub days: u32,
+}
+
+/// How an idle time ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapEnd {
+    Read,
+    Write,
+}
+
+impl Gap {
+    fn of(object: &ObjectEvidence, since: Day, until: Day, end: GapEnd) -> Self {
+        let heat_class = u8::try_from(object.heat_class()).expect("there are few classes");
+        Self { heat_class, end, days: days_between(since, until) }
+    }
+}
+
+/// Who is told of the idle times that end: a table that sums them up, or a list of a few.
+pub trait ClosedGaps {
+    fn close(&mut self, gap: Gap);
+}
+
+impl ClosedGaps for IdleTable {
+    fn close(&mut self, gap: Gap) {
+        match gap.end {
+            GapEnd::Read => self.end_read(usize::from(gap.heat_class), gap.days),
+            GapEnd::Write => self.end_unread(usize::from(gap.heat_class), gap.days),
+        }
+    }
+}
+
+impl ClosedGaps for Vec<Gap> {
+    fn close(&mut self, gap: Gap) {
+        self.push(gap);
+    }
 }
 
 /// Whole days from `from` to `to`; 0 if `to` is earlier.
@@ -333,5 +377,8 @@ impl TryFrom<Vec<Vec<Cell>>> for IdleTable {
     }
 }
 
+pub use self::codec::EvidenceBytesError;
+
+mod codec;
 #[cfg(test)]
 mod tests;
