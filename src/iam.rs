@@ -290,7 +290,7 @@ impl Needs<'_> {
     fn ingest(&mut self) {
         let Settings { aws, ledger, ingest, .. } = self.settings;
         self.state(STATE);
-        self.allow("Ledger", &["dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        self.allow("Ledger", &["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
         // Not bound to the account, since logs are often kept in another one; they are named to the letter. The listing is
         // not bound to the prefix: S3 would then answer 403, and not 404, for a file that is gone since it was listed.
         let buckets: Vec<String> = ingest.source.iter().map(|source| self.s3(&source.bucket)).collect();

@@ -7,6 +7,7 @@ mod effects;
 mod import;
 mod old_table;
 mod together;
+mod usage;
 
 pub use old_table::{OldTable, OldTablePager, UnreadableOldRow, WrongTable};
 
@@ -14,7 +15,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
 
 use crate::aws::{AwsError, AwsResult, Kind};
 use crate::state::Item;
@@ -25,6 +25,7 @@ use crate::tiering::reconcile::Facts;
 use crate::tiering::storage_class::StorageClass;
 
 pub use together::{Placing, ROWS_AT_ONCE};
+pub use usage::{Counted, ROWS_A_LOOK, Usage};
 
 /// A handle on the ledger table; cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,14 +54,6 @@ pub enum Change {
     Made,
     /// The row is no longer as it was expected; it was left alone.
     Refused,
-}
-
-/// What ingest adds to a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accesses {
-    pub count: u64,
-    /// The latest access, whole seconds.
-    pub latest: DateTime<Utc>,
 }
 
 /// Where an object lies, as a listing or a copy's answer says.
@@ -123,50 +116,6 @@ impl Ledger {
             .await
             .map_err(|e| AwsError::new("GetItem", format_args!("{} {id}", self.table), e))?;
         answer.item.map(|item| parse(&Item::from(item)).with_context(|| format!("reading the row of {id}"))).transpose()
-    }
-
-    /// Adds a batch's accesses to a row, once: a row that carries this batch's number or a later one refuses it.
-    /// Makes the row where there is none. The row's time never goes back.
-    pub async fn count(&self, id: &ObjectId, accesses: &Accesses, batch: u64) -> AwsResult<Change> {
-        // One expression cannot say max(), so the time that is there decides which of two updates is right. A refusal
-        // returns the row, and with it which of the two reasons it was.
-        let forward = self
-            .update(id)
-            .update_expression("ADD #count :count SET last_batch = :batch, event_time = :time")
-            .condition_expression(
-                "(attribute_not_exists(last_batch) OR last_batch < :batch) \
-                 AND (attribute_not_exists(event_time) OR event_time <= :time)",
-            )
-            .expression_attribute_names("#count", "count")
-            .expression_attribute_values(":count", n(accesses.count))
-            .expression_attribute_values(":batch", n(batch))
-            .expression_attribute_values(":time", t(accesses.latest))
-            .return_values_on_condition_check_failure(
-                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
-            );
-        let sent = forward.send().await;
-        let refused_by = match sent {
-            Ok(_) => return Ok(Change::Made),
-            Err(e) => {
-                let old = old_item(&e);
-                match AwsError::new("UpdateItem", format_args!("{} {id}", self.table), e) {
-                    e if e.kind == Kind::Precondition => old,
-                    e => return Err(e),
-                }
-            }
-        };
-        if refused_by.and_then(|row| row.opt_num("last_batch").ok().flatten()).is_some_and(|last| last >= batch) {
-            return Ok(Change::Refused);
-        }
-        // The row is newer than this batch's events (a late file): count them, keep the time.
-        let late = self
-            .update(id)
-            .update_expression("ADD #count :count SET last_batch = :batch")
-            .condition_expression("attribute_not_exists(last_batch) OR last_batch < :batch")
-            .expression_attribute_names("#count", "count")
-            .expression_attribute_values(":count", n(accesses.count))
-            .expression_attribute_values(":batch", n(batch));
-        self.send(id, late).await
     }
 
     /// Takes what a listing says into a row that still has the ETag that was compared (none, for a row that never met a
@@ -279,6 +228,7 @@ fn parse(item: &Item) -> anyhow::Result<LedgerRow> {
         size: item.opt_num("size")?,
         class_since: item.opt_time("class_since")?,
         last_batch: item.opt_num("last_batch")?,
+        evidence: usage::evidence(item, usage::EVIDENCE)?,
     })
 }
 
@@ -300,15 +250,4 @@ fn facts_values(facts: &Facts) -> HashMap<String, AttributeValue> {
 
 fn refused(error: AwsError) -> AwsResult<Change> {
     if error.kind == Kind::Precondition { Ok(Change::Refused) } else { Err(error) }
-}
-
-/// The row that made a condition fail.
-fn old_item(
-    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError>,
-) -> Option<Item> {
-    use aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException;
-    match error.as_service_error() {
-        Some(ConditionalCheckFailedException(failed)) => failed.item.clone().map(Item::from),
-        _ => None,
-    }
 }

@@ -49,7 +49,7 @@ pub fn run() {
             let alone = on(threads, &files, inflate_alone_worker);
             let ours = on(threads, &files, inflate_worker);
             let parsed = on(threads, &files, |next| parse_worker(next, &parser));
-            let fold = Mutex::new(Fold::new());
+            let fold = Mutex::new(Fold::new(&rules().rules));
             let all = on(threads, &files, |next| whole_worker(next, &parser, &fold));
             // The first round is for caches and page tables.
             if round > 0 {

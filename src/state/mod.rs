@@ -6,6 +6,7 @@
 //! | `run#JOB` | `slot`, `ok`, `history#TIME` | last claimed slot, last good run, reports (`ttl`) | [`runs`] |
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
 //! | `ingest` | `sequence`, `batch#N`, `cursor#DIR`, `coverage`, `sweep` | what of the logs is counted | [`batches`] |
+//! | `idle` | bucket, or `*` | after how long its objects came back to be read | [`idle`] |
 //! | `stream` | `current` | which stream is read, whether a sweep is owed | [`checkpoints`] |
 //! | `checkpoint#ARN` | shard | how far each shard was read | [`checkpoints`] |
 //! | `gap` | stream, shard, sequence | records of the stream that were lost | [`checkpoints`] |
@@ -20,6 +21,7 @@
 
 pub mod batches;
 pub mod checkpoints;
+pub mod idle;
 pub(crate) mod item;
 pub mod lease;
 mod overview;

@@ -6,8 +6,8 @@
 //! turns out unreadable has counted nothing.
 //!
 //! Representation: a batch may touch millions of objects, so neither a file nor the fold holds a `String` an object. Keys
-//! lie one after another in a few large pieces of text, buckets are numbered, and an object costs 56 bytes and its key,
-//! besides its place in the index.
+//! lie one after another in a few large pieces of text, buckets are numbered, and an object costs 48 bytes and its key,
+//! besides its place in the index, and 24 bytes for each day on which it was used.
 
 use std::hash::Hasher;
 
@@ -16,6 +16,7 @@ use memchr::memchr;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
+use super::evidence::{AccessDelta, Day, DayAccess};
 use super::object::{BucketName, NameError, ObjectId, ObjectKey};
 
 /// One rule of what counts: a record that fits any rule is an access.
@@ -25,6 +26,28 @@ pub struct CountRule {
     pub event: String,
     /// Where set, the request must carry this parameter too, whatever its value.
     pub with_parameter: Option<String>,
+}
+
+impl CountRule {
+    /// What an access by this rule does to its object.
+    fn kind(&self) -> AccessKind {
+        match self.event.as_str() {
+            "GetObject" | "SelectObjectContent" => AccessKind::Read,
+            "PutObject" | "CopyObject" | "CompleteMultipartUpload" => AccessKind::Write,
+            _ => AccessKind::Other,
+        }
+    }
+}
+
+/// What an access does to its object, as far as its cost goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AccessKind {
+    /// Takes the object's bytes out of its storage class.
+    Read,
+    /// Gives the object new bytes.
+    Write,
+    /// Counts, but neither reads nor writes: a HEAD.
+    Other,
 }
 
 /// A caller: an ARN in which `*` stands for any run of characters, also an empty one.
@@ -291,8 +314,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 struct FoldEntry {
     hash: u64,
     count: u64,
-    bytes_sent: u64,
     latest: i64,
+    /// The latest of its days, as its number plus one; 0 for none.
+    days: u32,
     chunk: u32,
     start: u32,
     /// The next object with the same hash, as its number plus one; 0 for none.
@@ -301,9 +325,23 @@ struct FoldEntry {
     key_len: u16,
 }
 
-/// The accesses of a batch as one count and one latest time an object.
+/// A day on which an object was used.
+#[derive(Debug)]
+struct FoldDay {
+    bytes_read: u64,
+    day: Day,
+    reads: u32,
+    /// An earlier day of the object, as its number plus one; 0 for none.
+    earlier: u32,
+    written: bool,
+}
+
+/// The accesses of a batch as one count, one latest time and the days of its use an object.
 #[derive(Debug, Default)]
 pub struct Fold {
+    /// Of each rule.
+    kinds: Vec<AccessKind>,
+    days: Vec<FoldDay>,
     buckets: Vec<BucketName>,
     bucket_numbers: FxHashMap<BucketName, u32>,
     chunks: Vec<String>,
@@ -314,8 +352,9 @@ pub struct Fold {
 }
 
 impl Fold {
-    pub fn new() -> Self {
-        Self::default()
+    /// A fold of files that were read by `rules`.
+    pub fn new(rules: &[CountRule]) -> Self {
+        Self { kinds: rules.iter().map(CountRule::kind).collect(), ..Self::default() }
     }
 
     /// Counts what `file` holds, but for the events that were counted before.
@@ -345,8 +384,8 @@ impl Fold {
     /// One update an object, in the order of a hash over bucket and key, which has nothing to do with the order of keys:
     /// writes spread over the partitions of the table. The same files in the same order give the same updates.
     pub fn into_updates(self) -> Updates {
-        let Self { buckets, chunks, entries, .. } = self;
-        let mut updates = Updates { buckets, chunks, entries, next: 0 };
+        let Self { buckets, chunks, entries, days, .. } = self;
+        let mut updates = Updates { buckets, chunks, entries, days, next: 0 };
         let mut entries = std::mem::take(&mut updates.entries);
         entries.sort_unstable_by(|a, b| a.hash.cmp(&b.hash).then_with(|| updates.name_of(a).cmp(&updates.name_of(b))));
         updates.entries = entries;
@@ -364,17 +403,57 @@ impl Fold {
     }
 
     fn count(&mut self, bucket: u32, access: &Access<'_>) {
+        let number = self.entry_of(bucket, access);
+        let entry = &mut self.entries[number];
+        entry.count += 1;
+        entry.latest = entry.latest.max(access.time.timestamp());
+        self.note_day(number, access);
+    }
+
+    /// Adds an access to its day. Files come in the order of their publishing, so it is nearly always the latest one.
+    fn note_day(&mut self, entry: usize, access: &Access<'_>) {
+        let kind = self.kinds.get(access.rule).copied().unwrap_or(AccessKind::Other);
+        if kind == AccessKind::Other {
+            return;
+        }
+        let today = day_of(access.time);
+        let mut later: Option<usize> = None;
+        let mut at = self.entries[entry].days;
+        while let Some(i) = at.checked_sub(1).map(|i| i as usize).filter(|i| self.days[*i].day > today) {
+            later = Some(i);
+            at = self.days[i].earlier;
+        }
+        let known = at.checked_sub(1).map(|i| i as usize).filter(|i| self.days[*i].day == today);
+        let day = known.unwrap_or_else(|| {
+            self.days.push(FoldDay { day: today, reads: 0, bytes_read: 0, written: false, earlier: at });
+            let number = u32::try_from(self.days.len()).expect("fewer days than fit in memory");
+            match later {
+                Some(later) => self.days[later].earlier = number,
+                None => self.entries[entry].days = number,
+            }
+            self.days.len() - 1
+        });
+        let day = &mut self.days[day];
+        match kind {
+            AccessKind::Read => {
+                day.reads = day.reads.saturating_add(1);
+                day.bytes_read = day.bytes_read.saturating_add(access.bytes_sent);
+            }
+            AccessKind::Write => day.written = true,
+            AccessKind::Other => {}
+        }
+    }
+
+    /// The object's place among the entries, which it is given if it has none.
+    fn entry_of(&mut self, bucket: u32, access: &Access<'_>) -> usize {
         let hash = hash_of(access.bucket.as_str(), access.key);
         let mut at = self.index.get(&hash).copied();
         while let Some(i) = at {
-            let entry = &mut self.entries[i as usize];
+            let entry = &self.entries[i as usize];
             let start = entry.start as usize;
             let key = &self.chunks[entry.chunk as usize][start..start + usize::from(entry.key_len)];
             if entry.bucket == bucket && key == access.key {
-                entry.count += 1;
-                entry.bytes_sent = entry.bytes_sent.saturating_add(access.bytes_sent);
-                entry.latest = entry.latest.max(access.time.timestamp());
-                return;
+                return i as usize;
             }
             at = entry.next_same_hash.checked_sub(1);
         }
@@ -389,16 +468,22 @@ impl Fold {
         let next_same_hash = self.index.insert(hash, number).map_or(0, |first| first + 1);
         self.entries.push(FoldEntry {
             hash,
-            count: 1,
-            bytes_sent: access.bytes_sent,
-            latest: access.time.timestamp(),
+            count: 0,
+            latest: i64::MIN,
+            days: 0,
             chunk: u32::try_from(chunk).expect("fewer pieces than fit in memory"),
             start: u32::try_from(start).expect("a piece is small"),
             next_same_hash,
             bucket,
             key_len: u16::try_from(access.key.len()).expect("a key has at most 1024 bytes"),
         });
+        number as usize
     }
+}
+
+fn day_of(time: DateTime<Utc>) -> Day {
+    let day = time.timestamp().div_euclid(24 * 60 * 60);
+    Day::try_from(day).expect("chrono's times span fewer days")
 }
 
 /// A hash of an object whose collisions nobody can make at will (users choose their keys), and which is the same in every
@@ -422,7 +507,8 @@ pub struct AccessUpdate {
     pub count: u64,
     /// The latest of its accesses, in whole seconds.
     pub latest: DateTime<Utc>,
-    pub bytes_sent: u64,
+    /// The days of its reads and writes.
+    pub delta: AccessDelta,
 }
 
 /// The updates of a batch, made one at a time: see [`Fold::into_updates`].
@@ -431,6 +517,7 @@ pub struct Updates {
     buckets: Vec<BucketName>,
     chunks: Vec<String>,
     entries: Vec<FoldEntry>,
+    days: Vec<FoldDay>,
     next: usize,
 }
 
@@ -439,6 +526,18 @@ impl Updates {
         let start = entry.start as usize;
         let key = &self.chunks[entry.chunk as usize][start..start + usize::from(entry.key_len)];
         (self.buckets[entry.bucket as usize].as_str(), key)
+    }
+
+    fn delta_of(&self, entry: &FoldEntry) -> AccessDelta {
+        let mut days = Vec::new();
+        let mut at = entry.days;
+        while let Some(i) = at.checked_sub(1) {
+            let FoldDay { day, reads, bytes_read, written, earlier } = self.days[i as usize];
+            days.push(DayAccess { day, reads: u64::from(reads), bytes_read, written });
+            at = earlier;
+        }
+        days.reverse();
+        AccessDelta { days }
     }
 }
 
@@ -456,7 +555,7 @@ impl Iterator for Updates {
             ),
             count: entry.count,
             latest: DateTime::from_timestamp(entry.latest, 0).expect("it was a time before"),
-            bytes_sent: entry.bytes_sent,
+            delta: self.delta_of(entry),
         })
     }
 
@@ -475,6 +574,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn gets() -> [CountRule; 1] {
+        [CountRule { event: "GetObject".to_owned(), with_parameter: None }]
+    }
 
     fn time(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -529,12 +632,31 @@ mod tests {
         for (identity, seconds) in [(Some("a"), 5), (Some("a"), 9), (Some("b"), 3), (None, 1), (None, 1)] {
             file.push("bucket", "k", time(seconds), identity.map(EventIdentity::of_event_id), 10, 0).unwrap();
         }
-        let mut fold = Fold::new();
+        let mut fold = Fold::new(&gets());
         assert_eq!(fold.absorb(&file), Absorbed { accesses: 4, duplicates: 1 });
         assert_eq!(fold.absorb(&file), Absorbed { accesses: 2, duplicates: 3 });
         let updates: Vec<_> = fold.into_updates().collect();
         let object = "s3://bucket/k".parse().unwrap();
-        assert_eq!(updates, [AccessUpdate { object, count: 6, latest: time(5), bytes_sent: 60 }]);
+        let delta = AccessDelta { days: vec![DayAccess { day: 0, reads: 6, bytes_read: 60, written: false }] };
+        assert_eq!(updates, [AccessUpdate { object, count: 6, latest: time(5), delta }]);
+    }
+
+    #[test]
+    fn the_days_of_an_object_come_in_order_each_once_whatever_the_order_of_its_records() {
+        let rule = |event: &str| CountRule { event: event.to_owned(), with_parameter: None };
+        let rules = ["GetObject", "PutObject", "HeadObject"].map(rule);
+        let mut file = FileAccesses::default();
+        let (get, put, head) = (0, 1, 2);
+        for (day, bytes, rule) in [(5, 1, get), (3, 0, put), (9, 2, get), (3, 4, get), (7, 8, head), (5, 16, get)] {
+            file.push("bucket", "k", time(day * 86_400 + 7), None, bytes, rule).unwrap();
+        }
+        let mut fold = Fold::new(&rules);
+        fold.absorb(&file);
+        let update = fold.into_updates().next().unwrap();
+        assert_eq!((update.count, update.latest), (6, time(9 * 86_400 + 7)));
+        let day = |day, reads, bytes_read, written| DayAccess { day, reads, bytes_read, written };
+        let days = vec![day(3, 1, 4, true), day(5, 2, 17, false), day(9, 1, 2, false)];
+        assert_eq!(update.delta, AccessDelta { days });
     }
 
     #[test]
@@ -553,7 +675,7 @@ mod tests {
         for key in ["x", "y", "x", "z"] {
             file.push("bucket", key, time(1), None, 0, 0).unwrap();
         }
-        let mut fold = Fold::new();
+        let mut fold = Fold::new(&gets());
         let number = fold.number_of(&file.buckets[0]);
         // A chain as it would grow if the three keys had one hash.
         for access in file.iter() {
@@ -585,7 +707,7 @@ mod tests {
             file.push("bucket", &format!("{i:04}"), time(1), None, 0, 0).unwrap();
         }
         let run = || {
-            let mut fold = Fold::new();
+            let mut fold = Fold::new(&gets());
             fold.absorb(&file);
             fold.into_updates().map(|update| update.object.key).collect::<Vec<_>>()
         };
@@ -605,7 +727,7 @@ mod tests {
         ) {
             let mut model: BTreeMap<String, (u64, i64, u64)> = BTreeMap::new();
             let mut seen = HashSet::new();
-            let mut fold = Fold::new();
+            let mut fold = Fold::new(&gets());
             for records in &files {
                 let mut file = FileAccesses::default();
                 let mut duplicates = 0;
@@ -623,7 +745,10 @@ mod tests {
             }
             let got: BTreeMap<_, _> = fold
                 .into_updates()
-                .map(|u| (u.object.to_string(), (u.count, u.latest.timestamp(), u.bytes_sent)))
+                .map(|u| {
+                    let bytes_read = u.delta.days.iter().map(|day| day.bytes_read).sum();
+                    (u.object.to_string(), (u.count, u.latest.timestamp(), bytes_read))
+                })
                 .collect();
             prop_assert_eq!(got, model);
         }

@@ -7,11 +7,12 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::ObjectEvidence;
 use super::object::{ETag, ObjectId, ObjectKey};
 use super::storage_class::StorageClass;
 
 /// What the ledger knows of one object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     pub id: ObjectId,
     /// The ETag that reconciliation or the last move saw; None until then.
@@ -27,6 +28,9 @@ pub struct LedgerRow {
     pub class_since: Option<DateTime<Utc>>,
     /// The number of the last ingest batch that counted into this row.
     pub last_batch: Option<u64>,
+    /// How it was used, as the logs tell.
+    #[serde(default)]
+    pub evidence: ObjectEvidence,
 }
 
 impl LedgerRow {
@@ -41,6 +45,7 @@ impl LedgerRow {
             size: None,
             class_since: None,
             last_batch: None,
+            evidence: ObjectEvidence::default(),
         }
     }
 

@@ -3,6 +3,7 @@ pub mod access;
 pub mod access_log;
 pub mod bucket_name;
 pub mod cost;
+pub mod evidence;
 pub mod excerpt;
 pub mod import;
 pub mod ledger_row;

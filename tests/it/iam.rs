@@ -24,6 +24,7 @@ fn repository() -> &'static Path {
 /// permissions for Amazon S3 API operations"). Headers and versions ask for more than the operation's name.
 const ASKED: &[(&str, &[&str])] = &[
     ("AbortMultipartUpload", &["s3:AbortMultipartUpload"]),
+    ("BatchGetItem", &["dynamodb:BatchGetItem"]),
     ("ChangeMessageVisibility", &["sqs:ChangeMessageVisibility"]),
     ("ChangeMessageVisibilityBatch", &["sqs:ChangeMessageVisibility"]),
     ("CompleteMultipartUpload", &["s3:PutObject"]),

@@ -6,8 +6,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use serde_json::{Value, json};
-use tierd::ledger::{Accesses, Change};
+use tierd::ledger::{Change, Counted, Usage};
 use tierd::state::lease::Taken;
+use tierd::tiering::object::ObjectId;
 
 use crate::logs;
 use crate::proxy::{Fault, Proxy};
@@ -178,9 +179,10 @@ async fn ingest_and_reconcile_go_on_with_an_imported_row() {
     assert_eq!((code, &report["outcome"]), (0, &json!("ok")), "{report:#}");
     check_figures(&report, &[("rows", 2), ("imported", 2)]);
 
-    let id = format!("s3://{bucket}/k").parse().unwrap();
-    let accesses = Accesses { count: 2, latest: logs::time(NEWER) };
-    assert_eq!(world.app.ledger.count(&id, &accesses, 1).await.unwrap(), Change::Made);
+    let id: ObjectId = format!("s3://{bucket}/k").parse().unwrap();
+    let update = logs::written(id.clone(), 2, logs::time(NEWER));
+    let counted = world.app.ledger.count(&update, 1, &Usage::default()).await.unwrap();
+    assert!(matches!(counted, Counted::Now(_)), "{counted:?}");
     let (code, report) = world.run_json(&["job", "reconcile"]).await;
     assert_eq!(code, 0, "{report}");
     let figures = [("rows", 2), ("objects", 2), ("refreshed", 0), ("replaced", 0), ("dropped", 0)];

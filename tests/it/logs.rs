@@ -8,6 +8,16 @@ use chrono::{DateTime, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
+use tierd::tiering::access::AccessUpdate;
+use tierd::tiering::evidence::{AccessDelta, DayAccess};
+use tierd::tiering::object::ObjectId;
+
+/// What a batch would tell of an object that was written `count` times on the day of `latest`.
+pub fn written(object: ObjectId, count: u64, latest: DateTime<Utc>) -> AccessUpdate {
+    let day = i32::try_from(latest.timestamp().div_euclid(86_400)).expect("a day");
+    let days = vec![DayAccess { day, written: true, ..DayAccess::default() }];
+    AccessUpdate { object, count, latest, delta: AccessDelta { days } }
+}
 
 /// One S3 data event.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::StreamExt;
 use serde_json::json;
-use tierd::ledger::{Accesses, Change};
+use tierd::ledger::{Counted, Usage};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::proxy::{Fault, Proxy};
@@ -394,8 +394,9 @@ async fn a_row_that_is_used_while_it_is_about_to_be_dropped_stays() {
     about_to.notified().await;
     // A late log file: the use itself is as old as ever.
     let id = format!("s3://{bucket}/gone").parse().unwrap();
-    let accesses = Accesses { count: 1, latest: crate::logs::time(LONG_AGO) };
-    assert_eq!(world.app.ledger.count(&id, &accesses, 8).await.unwrap(), Change::Made);
+    let update = crate::logs::written(id, 1, crate::logs::time(LONG_AGO));
+    let counted = world.app.ledger.count(&update, 8, &Usage::default()).await.unwrap();
+    assert!(matches!(counted, Counted::Now(_)), "{counted:?}");
     go_on.add_permits(1000);
     assert!(run.wait().await.expect("it ends").success());
     assert_eq!(attribute(&world, &bucket, "gone", "count").await.as_deref(), Some("4"));

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::write::{self, Writer, Written as Rows};
-use super::{AnotherWriter, LogSource, Run, find};
+use super::{AnotherWriter, LogSource, Run, find, gaps};
 use crate::aws::{AwsResult, Kind};
 use crate::jobs::report::IngestReport;
 use crate::state::Written;
@@ -105,9 +105,8 @@ impl Run<'_> {
         };
         let rows = write::write(&writer, updates, &mut self.objects).await?;
         progress.resume(&counting);
-        if rows == Rows::Stopped {
-            return Ok(Applied::Stopped);
-        }
+        let Rows::All(closed) = rows else { return Ok(Applied::Stopped) };
+        gaps::note(&self.ingest.state, closed, batch.number).await?;
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {
             Written::Yes => Ok(Applied::Done(figures)),
@@ -125,7 +124,9 @@ impl Run<'_> {
         }
         let mut ahead: VecDeque<(usize, &BatchFile, AbortOnDropHandle<AwsResult<Content>>)> = VecDeque::new();
         let mut ahead_bytes = 0;
-        let mut folded = Folded { fold: Fold::new(), figures: Figures::default(), newly_set_aside: BTreeMap::new() };
+        let rules = self.ingest.sources.first().map_or(&[][..], |source| &source.rules);
+        let mut folded =
+            Folded { fold: Fold::new(rules), figures: Figures::default(), newly_set_aside: BTreeMap::new() };
         loop {
             while let Some((at, file)) = left.front()
                 && ahead.len() < self.ingest.limits.concurrency.max(1)

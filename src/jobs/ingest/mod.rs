@@ -10,11 +10,13 @@
 //!    applies it.
 //! 3. *The rows.* One conditional update for each object, which a row that carries this number, or a later one, refuses. So
 //!    the batch may be applied any number of times, by any number of writers.
-//! 4. *The quarantine* forgets the files that were tried again and are now counted.
-//! 5. *Done.* The next batch starts only now: a row that carries its number has got all that this one had for it.
-//! 6. After the last batch the directories' *cursors* move on, and manifests expire that nobody will ask for.
+//! 4. *The idle tables* of the buckets learn after how long objects were read again, guarded by the number as the rows are.
+//!    A row that has this batch already still tells what it was before, so whoever repeats the batch finds the same.
+//! 5. *The quarantine* forgets the files that were tried again and are now counted.
+//! 6. *Done.* The next batch starts only now: a row that carries its number has got all that this one had for it.
+//! 7. After the last batch the directories' *cursors* move on, and manifests expire that nobody will ask for.
 //!
-//! A run that ends anywhere before 5 leaves a pending batch, and the next run begins with it.
+//! A run that ends anywhere before 6 leaves a pending batch, and the next run begins with it.
 //!
 //! Days are counted from the last one that a directory has shown, never from today: a trail that pauses for a year does not
 //! make files look new that were counted.
@@ -22,6 +24,7 @@
 mod apply;
 mod batch;
 mod find;
+mod gaps;
 mod source;
 mod write;
 

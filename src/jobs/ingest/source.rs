@@ -22,6 +22,8 @@ pub struct LogSource {
     pub(super) layout: Layout,
     pub(super) parser: Parser,
     pub(super) encoding: Encoding,
+    /// What counts, in the order of the configuration, which all sources share.
+    pub(super) rules: Vec<CountRule>,
 }
 
 impl LogSource {
@@ -35,6 +37,7 @@ impl LogSource {
             exclude,
             bucket_prefix: source.bucket_prefix.clone(),
         };
+        let rules_in_order = rules.rules.clone();
         let (kind, word, format, encoding) = match source.kind {
             LogKind::CloudTrail => (Kind::CloudTrail, "cloudtrail", Format::CloudTrail, Encoding::Gzip),
             // S3 writes them plain, and people compress them later.
@@ -51,6 +54,7 @@ impl LogSource {
             layout: Layout::new(kind, &source.prefix, source.account_ids.clone(), source.regions.clone()),
             parser: Parser::new(format, rules),
             encoding,
+            rules: rules_in_order,
         })
     }
 

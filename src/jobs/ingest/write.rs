@@ -3,6 +3,7 @@
 //!
 //! An update that is sent twice counts once (the row carries the batch's number), so whatever fails may simply be sent again.
 
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{AwsError, AwsResult, Kind};
-use crate::ledger::{Accesses, Change, Ledger};
+use crate::ledger::{Counted, Ledger, ROWS_A_LOOK, Usage};
 use crate::progress::Progress;
 use crate::tiering::access::{AccessUpdate, Updates};
+use crate::tiering::evidence::{Gap, ObjectEvidence};
+use crate::tiering::object::{BucketName, ObjectId};
 
 /// How often one update is sent again, after the SDK's own tries, before the run gives up.
 const MAX_THROTTLED_TRIES: u32 = 30;
@@ -22,19 +25,23 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How far the rows came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Written {
-    All,
+    /// With the idle times that ended by it, also those that an earlier try of this batch wrote.
+    All(ClosedByBucket),
     /// Told to stop; what was begun is finished.
     Stopped,
 }
+
+/// The idle times that ended, of each bucket.
+pub(super) type ClosedByBucket = BTreeMap<BucketName, Vec<Gap>>;
 
 /// How the rows of a batch are written.
 pub(super) struct Writer<'a> {
     pub ledger: &'a Ledger,
     /// Its number, which each row takes.
     pub batch: u64,
-    /// Updates at once, at most.
+    /// Requests at once, at most.
     pub max_in_flight: usize,
     /// Told of each row that is written.
     pub progress: &'a Progress,
@@ -42,58 +49,156 @@ pub(super) struct Writer<'a> {
 }
 
 /// Counts each update into its row, and adds the hash of each object to `objects`.
-pub(super) async fn write(
-    writer: &Writer<'_>,
-    mut updates: Updates,
-    objects: &mut FxHashSet<u64>,
-) -> AwsResult<Written> {
-    let Writer { ledger, batch, stop, .. } = *writer;
-    let mut pace = Pace::new(writer.max_in_flight);
-    let mut in_flight: JoinSet<Attempt> = JoinSet::new();
-    let mut failed: Option<AwsError> = None;
-    let mut all_begun = false;
+pub(super) async fn write(writer: &Writer<'_>, updates: Updates, objects: &mut FxHashSet<u64>) -> AwsResult<Written> {
+    let mut writing = Writing {
+        writer,
+        updates,
+        objects,
+        unread: Vec::new(),
+        reading: false,
+        ready: VecDeque::new(),
+        in_flight: JoinSet::new(),
+        pace: Pace::new(writer.max_in_flight),
+        closed: BTreeMap::new(),
+        failed: None,
+    };
     loop {
-        while failed.is_none() && !all_begun && !stop.is_cancelled() && in_flight.len() < pace.limit() {
-            match updates.next() {
-                Some(update) => {
-                    objects.insert(hash_of(&update));
-                    in_flight.spawn(attempt(ledger.clone(), update, batch, 0, pace.round));
-                }
-                None => all_begun = true,
+        if writing.failed.is_none() && !writer.stop.is_cancelled() {
+            writing.begin_more();
+        }
+        let Some(joined) = writing.in_flight.join_next().await else { break };
+        match joined {
+            Ok(Done::Looked(look)) => writing.looked(look),
+            Ok(Done::Counted(attempt)) => writing.counted(attempt),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    match writing.failed {
+        Some(error) => Err(error),
+        None if writing.is_done() => Ok(Written::All(writing.closed)),
+        None => Ok(Written::Stopped),
+    }
+}
+
+/// A batch's rows under way.
+struct Writing<'a> {
+    writer: &'a Writer<'a>,
+    updates: Updates,
+    objects: &'a mut FxHashSet<u64>,
+    /// Begun to be read, and left out of an answer.
+    unread: Vec<AccessUpdate>,
+    /// Whether rows are being read.
+    reading: bool,
+    /// Read, to be written.
+    ready: VecDeque<(AccessUpdate, Usage)>,
+    in_flight: JoinSet<Done>,
+    pace: Pace,
+    closed: ClosedByBucket,
+    /// The first trouble that does not pass: nothing is begun after it.
+    failed: Option<AwsError>,
+}
+
+impl Writing<'_> {
+    /// As much as the pace allows; rows are read a hundred ahead of the writes.
+    fn begin_more(&mut self) {
+        while self.in_flight.len() < self.pace.limit() {
+            if !self.reading && self.ready.len() < ROWS_A_LOOK && (!self.unread.is_empty() || self.updates.len() > 0) {
+                let mut rows = std::mem::take(&mut self.unread);
+                let fresh = self.updates.by_ref().take(ROWS_A_LOOK - rows.len());
+                rows.extend(fresh.inspect(|update| {
+                    self.objects.insert(hash_of(update));
+                }));
+                self.look(rows, 0);
+            } else if let Some((update, seen)) = self.ready.pop_front() {
+                let attempt = count(self.writer.ledger.clone(), update, seen, self.writer.batch, 0, self.pace.round);
+                self.in_flight.spawn(attempt);
+            } else {
+                return;
             }
         }
-        let Some(joined) = in_flight.join_next().await else { break };
-        let done = match joined {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+
+    fn look(&mut self, rows: Vec<AccessUpdate>, tries: u32) {
+        self.reading = true;
+        self.in_flight.spawn(look(self.writer.ledger.clone(), rows, tries, self.pace.round));
+    }
+
+    fn looked(&mut self, look: Look) {
+        self.reading = false;
+        let Look { updates, result, tries, round } = look;
+        let (mut rows, left_out) = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                if self.may_try_again(error, tries, round) {
+                    self.look(updates, tries);
+                }
+                return;
+            }
         };
-        match done.result {
-            // Refused: the row has this batch already.
-            Ok(Change::Made | Change::Refused) => {
-                writer.progress.add_done(1);
-                pace.went_through();
+        let left_out: HashSet<ObjectId> = left_out.into_iter().collect();
+        for update in updates {
+            if left_out.contains(&update.object) {
+                self.unread.push(update);
+            } else {
+                let seen = rows.remove(&update.object).unwrap_or_default();
+                self.ready.push_back((update, seen));
+            }
+        }
+        if !left_out.is_empty() {
+            let code = Some("ProvisionedThroughputExceededException");
+            let error =
+                AwsError::from_entry("BatchGetItem", self.writer.ledger.table(), code, "rows are left out of answers");
+            if self.may_try_again(error, tries, round) {
+                let rows = std::mem::take(&mut self.unread);
+                self.look(rows, tries);
+            }
+        }
+    }
+
+    fn counted(&mut self, attempt: Attempt) {
+        let Attempt { update, seen, result, tries, round } = attempt;
+        match result {
+            Ok(counted) => {
+                self.pace.went_through();
+                self.writer.progress.add_done(1);
+                if let Counted::Now(before) | Counted::Before(before) = counted {
+                    let mut gaps = Vec::new();
+                    let _after: ObjectEvidence = before.fold(&update.delta, &mut gaps);
+                    if !gaps.is_empty() {
+                        self.closed.entry(update.object.bucket).or_default().append(&mut gaps);
+                    }
+                }
             }
             Err(error) => {
-                if error.kind == Kind::Throttled {
-                    pace.throttled(done.round);
-                }
-                let max_tries = match error.kind {
-                    Kind::Throttled => MAX_THROTTLED_TRIES,
-                    Kind::Transient | Kind::Unreachable | Kind::Conflict => MAX_TRANSIENT_TRIES,
-                    Kind::Denied | Kind::NotFound | Kind::Precondition | Kind::Refused => 0,
-                };
-                if done.tries > max_tries || failed.is_some() || stop.is_cancelled() {
-                    failed.get_or_insert(error);
-                } else {
-                    in_flight.spawn(attempt(ledger.clone(), done.update, batch, done.tries, pace.round));
+                if self.may_try_again(error, tries, round) {
+                    let again =
+                        count(self.writer.ledger.clone(), update, seen, self.writer.batch, tries, self.pace.round);
+                    self.in_flight.spawn(again);
                 }
             }
         }
     }
-    match failed {
-        Some(error) => Err(error),
-        None if all_begun => Ok(Written::All),
-        None => Ok(Written::Stopped),
+
+    /// Whether what failed with `error` after `tries` is sent again; if not, the run has failed.
+    fn may_try_again(&mut self, error: AwsError, tries: u32, round: u32) -> bool {
+        if error.kind == Kind::Throttled {
+            self.pace.throttled(round);
+        }
+        let max_tries = match error.kind {
+            Kind::Throttled => MAX_THROTTLED_TRIES,
+            Kind::Transient | Kind::Unreachable | Kind::Conflict => MAX_TRANSIENT_TRIES,
+            Kind::Denied | Kind::NotFound | Kind::Precondition | Kind::Refused => 0,
+        };
+        let again = tries <= max_tries && self.failed.is_none() && !self.writer.stop.is_cancelled();
+        if !again {
+            self.failed.get_or_insert(error);
+        }
+        again
+    }
+
+    /// Once nothing is in flight.
+    fn is_done(&self) -> bool {
+        self.updates.len() == 0 && self.unread.is_empty() && self.ready.is_empty()
     }
 }
 
@@ -102,21 +207,45 @@ pub(super) fn hash_of(update: &AccessUpdate) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(&update.object)
 }
 
-/// An update that was sent.
-struct Attempt {
-    update: AccessUpdate,
-    result: AwsResult<Change>,
+/// What came back.
+enum Done {
+    Looked(Look),
+    Counted(Attempt),
+}
+
+/// Rows that were read.
+struct Look {
+    updates: Vec<AccessUpdate>,
+    result: AwsResult<(HashMap<ObjectId, Usage>, Vec<ObjectId>)>,
     tries: u32,
     round: u32,
 }
 
-async fn attempt(ledger: Ledger, update: AccessUpdate, batch: u64, tries_before: u32, round: u32) -> Attempt {
+async fn look(ledger: Ledger, updates: Vec<AccessUpdate>, tries_before: u32, round: u32) -> Done {
+    pause(tries_before).await;
+    let result = ledger.usages(updates.iter().map(|update| &update.object)).await;
+    Done::Looked(Look { updates, result, tries: tries_before + 1, round })
+}
+
+/// An update that was sent.
+struct Attempt {
+    update: AccessUpdate,
+    seen: Usage,
+    result: AwsResult<Counted>,
+    tries: u32,
+    round: u32,
+}
+
+async fn count(ledger: Ledger, update: AccessUpdate, seen: Usage, batch: u64, tries_before: u32, round: u32) -> Done {
+    pause(tries_before).await;
+    let result = ledger.count(&update, batch, &seen).await;
+    Done::Counted(Attempt { update, seen, result, tries: tries_before + 1, round })
+}
+
+async fn pause(tries_before: u32) {
     if tries_before > 0 {
         tokio::time::sleep((FIRST_PAUSE * 2_u32.pow(tries_before.min(10))).min(LONGEST_PAUSE)).await;
     }
-    let accesses = Accesses { count: update.count, latest: update.latest };
-    let result = ledger.count(&update.object, &accesses, batch).await;
-    Attempt { update, result, tries: tries_before + 1, round }
 }
 
 /// How many updates may be in flight: one more for every full round that goes through, half as many when one is throttled.

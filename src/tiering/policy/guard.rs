@@ -292,6 +292,7 @@ mod tests {
 
     use super::*;
     use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::evidence::ObjectEvidence;
     use crate::tiering::object::{BucketName, ObjectKey};
     use crate::tiering::policy::objection::SkipReason;
     use crate::tiering::policy::recency::Recency;
@@ -336,6 +337,7 @@ mod tests {
             size: Some(MIB),
             class_since: ago(200),
             last_batch: None,
+            evidence: ObjectEvidence::default(),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Runs that are killed, repeated, or not alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierd::ledger::{Accesses, Change};
+use tierd::ledger::{Counted, Usage};
 use tierd::state::Written;
 use tierd::state::batches::{BatchFile, LogPlace, Sequence};
+use tierd::state::idle::IdleScope;
 use tierd::state::lease::Taken;
+use tierd::tiering::evidence::{DayAccess, IdleTable, ObjectEvidence};
 use tierd::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
 use tokio::sync::Notify;
 
@@ -50,8 +53,9 @@ async fn a_batch_that_was_left_half_counted_is_finished_first() {
     let at = logs::time("2026-03-01T11:00:00Z");
     assert_eq!(state.put_batch(Sequence::default(), &files, at).await.unwrap().0, Written::Yes);
     for ((bucket, key), (count, latest)) in want.iter().take(5) {
-        let accesses = Accesses { count: *count, latest: *latest };
-        assert_eq!(world.app.ledger.count(&object(bucket, key), &accesses, 1).await.unwrap(), Change::Made);
+        let update = logs::written(object(bucket, key), *count, *latest);
+        let counted = world.app.ledger.count(&update, 1, &Usage::default()).await.unwrap();
+        assert!(matches!(counted, Counted::Now(_)), "{counted:?}");
     }
     let new = [Event::put(99, "2026-03-01T12:00:00Z", "siuu1", "k0")];
     put_log(&world, &logs, &simple_key("2026-03-01T12:05:00Z", "new"), logs::file(&new)).await;
@@ -86,8 +90,9 @@ async fn a_writer_that_wakes_up_late_is_refused_everywhere() {
     assert_eq!(written, Written::Refused);
     let settled = world.app.state.settle_batch(1, None, &[(0, "cannot be read".to_owned())].into()).await.unwrap();
     assert_eq!(settled, Written::Refused);
-    let accesses = Accesses { count: 1, latest: logs::time("2026-03-01T10:00:00Z") };
-    assert_eq!(world.app.ledger.count(&object("siuu1", "k"), &accesses, 1).await.unwrap(), Change::Refused);
+    let update = logs::written(object("siuu1", "k"), 1, logs::time("2026-03-01T10:00:00Z"));
+    let again = world.app.ledger.count(&update, 1, &Usage::default()).await.unwrap();
+    assert!(matches!(again, Counted::Before(_)), "{again:?}");
     assert_eq!(counted(&world).await, want);
 }
 
@@ -110,23 +115,67 @@ async fn two_runs_at_once_count_as_one() {
     codes.sort();
     assert!(codes == [Some(0), Some(0)] || codes == [Some(0), Some(75)], "{codes:?}");
     assert_eq!(counted(&world).await, want);
+    check_evidence(&world, 8, 40, 0).await;
 }
 
-/// Puts `files` files of `events` events each, and gives what they count.
+/// Puts `files` files of `events` events each, and gives what they count. Each file tells of a day of its own, all are
+/// published on the same.
 async fn fill(world: &World, logs: &str, files: u64, events: u64) -> Counts {
     let mut want = Counts::new();
     for file in 0..files {
-        let events: Vec<Event> = (0..events)
-            .map(|i| {
-                let at = format!("2026-03-01T10:{:02}:{:02}Z", file % 60, i % 60);
-                Event::put(file * 10_000 + i, &at, "siuu1", &format!("k{}", (file * 13 + i * 7) % 60))
-            })
-            .collect();
+        let events = events_of(file, events);
         logs::count(&mut want, &events);
-        let key = simple_key(&format!("2026-03-01T11:{:02}:00Z", file % 60), &format!("f{file}"));
+        let key = simple_key(&format!("2026-03-31T11:{:02}:00Z", file % 60), &format!("f{file}"));
         put_log(world, logs, &key, logs::file(&events)).await;
     }
     want
+}
+
+fn events_of(file: u64, events: u64) -> Vec<Event> {
+    (0..events)
+        .map(|i| {
+            let at = format!("2026-03-{:02}T10:00:{:02}Z", 1 + file % 30, i % 60);
+            let make = if (file + i).is_multiple_of(5) { Event::put } else { Event::download };
+            make(file * 10_000 + i, &at, "siuu1", &format!("k{}", (file * 13 + i * 7) % 60))
+        })
+        .collect()
+}
+
+/// The evidence of each object and the idle times that closed, folded in one go from what [`fill`] puts.
+fn evidence_of(files: u64, events: u64) -> (BTreeMap<String, ObjectEvidence>, IdleTable) {
+    let mut table = IdleTable::default();
+    let mut objects: BTreeMap<String, ObjectEvidence> = BTreeMap::new();
+    for file in 0..files {
+        let mut days: BTreeMap<String, DayAccess> = BTreeMap::new();
+        for event in events_of(file, events) {
+            let number = i32::try_from(event.time.timestamp().div_euclid(86_400)).unwrap();
+            let day = days.entry(event.key.unwrap()).or_insert(DayAccess { day: number, ..DayAccess::default() });
+            if event.name == "PutObject" {
+                day.written = true;
+            } else {
+                day.reads += 1;
+                day.bytes_read += 2048;
+            }
+        }
+        for (key, day) in days {
+            objects.entry(key).or_default().add(&day, &mut table);
+        }
+    }
+    (objects, table)
+}
+
+/// Fails unless rows and tables tell of use as [`evidence_of`] does.
+async fn check_evidence(world: &World, files: u64, events: u64, seed: u64) {
+    let (want, table) = evidence_of(files, events);
+    assert!(table.exposed_days() > 0.0, "nothing was read again");
+    for (key, want) in want {
+        let row = world.app.ledger.row(&object("siuu1", &key)).await.unwrap().unwrap();
+        assert_eq!(row.evidence, want, "seed {seed}: {key}");
+    }
+    for scope in [IdleScope::Bucket(BucketName::new("siuu1").unwrap()), IdleScope::All] {
+        let learnt = world.app.state.idle_table(&scope).await.unwrap();
+        assert_eq!(learnt, table, "seed {seed}: {scope:?}");
+    }
 }
 
 /// A sequence of numbers that a seed makes again (xorshift64).
@@ -142,7 +191,7 @@ impl Dice {
 }
 
 #[tokio::test]
-async fn counts_are_exact_however_often_a_run_is_killed() {
+async fn counts_and_evidence_are_exact_however_often_a_run_is_killed() {
     const KILLS: u32 = 8;
     let seed = match std::env::var("TIERD_TEST_SEED") {
         Ok(seed) => seed.parse().expect("a number"),
@@ -196,4 +245,5 @@ async fn counts_are_exact_however_often_a_run_is_killed() {
     assert_eq!(code, 0, "seed {seed}: {report:#}");
     check_figures(&report, &[("files", 0), ("files_skipped", 24)]);
     assert_eq!(counted(&world).await, want, "seed {seed}");
+    check_evidence(&world, 24, 40, seed).await;
 }

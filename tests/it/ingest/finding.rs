@@ -108,9 +108,10 @@ async fn s3_is_asked_for_listings_and_once_for_each_new_file() {
     assert_eq!(of("LIST"), 3);
     let counting = requests
         .iter()
-        .filter(|r| r.operation() == "UpdateItem" && String::from_utf8_lossy(&r.body).contains("last_batch"))
+        .filter(|r| r.operation() == "UpdateItem" && String::from_utf8_lossy(&r.body).contains("event_time"))
         .count();
     assert_eq!(counting, 90, "one update an object");
+    assert_eq!(of("BatchGetItem"), 1, "a hundred rows are read in one call");
 
     let (_, report) = world.run_json(&INGEST).await;
     check_figures(&report, &[("files", 0)]);

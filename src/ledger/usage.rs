@@ -1,0 +1,213 @@
+//! What ingest writes into a row: how often and when last its object was used, and the evidence by which it is judged.
+//!
+//! New evidence is a function of the old, so a row is read before it is written: a hundred in one call. What was read is the
+//! condition of the write. If another has written meanwhile, the refusal brings the row as it is now, and the write is made
+//! up anew.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+
+use super::{Ledger, key};
+use crate::aws::{AwsError, AwsResult, Kind};
+use crate::clock::rfc3339;
+use crate::state::Item;
+use crate::state::item::{ItemError, n, s};
+use crate::tiering::access::AccessUpdate;
+use crate::tiering::evidence::{Gap, ObjectEvidence};
+use crate::tiering::object::{BucketName, ObjectId, ObjectKey};
+
+pub(super) const EVIDENCE: &str = "evidence";
+/// As it was before the batch in `last_batch`.
+const EVIDENCE_BEFORE: &str = "evidence_before";
+/// Rows in one BatchGetItem, at most.
+pub const ROWS_A_LOOK: usize = 100;
+/// How often a row is looked at again that changes under our hands. One writer at a time makes it rare.
+const MAX_LOOKS: u32 = 8;
+
+/// A row as ingest needs to know it. The default is that of a row that is not there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Usage {
+    last_batch: Option<u64>,
+    /// As it stands in the row; the table that this one replaces may have written it in its own way.
+    event_time: Option<String>,
+    evidence: ObjectEvidence,
+    before: ObjectEvidence,
+}
+
+/// What became of a batch's update of a row. Either way the row has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Counted {
+    /// Now; the evidence was as this before.
+    Now(ObjectEvidence),
+    /// By an earlier try of the same batch; the evidence was as this before.
+    Before(ObjectEvidence),
+    /// The row carries a later batch, so another writer is done with this one.
+    Overtaken,
+}
+
+impl Ledger {
+    /// The rows of `objects`, at most [`ROWS_A_LOOK`], by what ingest needs of them; those that are not there are left out.
+    /// Some may be left out for DynamoDB's want of capacity; they are the second of the pair.
+    pub async fn usages(
+        &self,
+        objects: impl Iterator<Item = &ObjectId>,
+    ) -> AwsResult<(HashMap<ObjectId, Usage>, Vec<ObjectId>)> {
+        let names =
+            [("#batch", "last_batch"), ("#time", "event_time"), ("#bucket", "bucket_name"), ("#key", "object_key")];
+        let evidence = [("#evidence", EVIDENCE), ("#before", EVIDENCE_BEFORE)];
+        let names = names.into_iter().chain(evidence).map(|(short, name)| (short.to_owned(), name.to_owned()));
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(objects.map(key).collect()))
+            .consistent_read(true)
+            .projection_expression("#bucket, #key, #batch, #time, #evidence, #before")
+            .set_expression_attribute_names(Some(names.collect()))
+            .build()
+            .expect("the keys are given");
+        let mut answer = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, wanted)
+            .send()
+            .await
+            .map_err(|e| AwsError::new("BatchGetItem", &self.table, e))?;
+        let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.table)).unwrap_or_default();
+        let mut rows = HashMap::with_capacity(items.len());
+        for item in items.into_iter().map(Item::from) {
+            if let Some(id) = id_of(&item) {
+                rows.insert(id, Usage::read(&item));
+            }
+        }
+        let unprocessed = answer.unprocessed_keys.as_mut().and_then(|tables| tables.remove(&self.table));
+        let unprocessed = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+        Ok((rows, unprocessed.into_iter().filter_map(|key| id_of(&Item::from(key))).collect()))
+    }
+
+    /// Adds a batch's accesses to a row, once: a row that carries this batch's number or a later one refuses it.
+    /// Makes the row where there is none. The row's time never goes back.
+    pub async fn count(&self, update: &AccessUpdate, batch: u64, seen: &Usage) -> AwsResult<Counted> {
+        let mut seen = seen.clone();
+        let mut looks = 0;
+        loop {
+            if let Some(done) = seen.has(batch) {
+                return Ok(done);
+            }
+            looks += 1;
+            match self.try_count(update, batch, &seen).await? {
+                Ok(()) => return Ok(Counted::Now(seen.evidence)),
+                Err(now) if looks < MAX_LOOKS => seen = now,
+                Err(_) => {
+                    let place = format!("{} {}", self.table, update.object);
+                    let code = Some("TransactionConflictException");
+                    return Err(AwsError::from_entry("UpdateItem", place, code, "the row changes whenever it is read"));
+                }
+            }
+        }
+    }
+
+    /// One try, on the condition that the row is as it was seen; if it is not, how it is.
+    async fn try_count(&self, update: &AccessUpdate, batch: u64, seen: &Usage) -> AwsResult<Result<(), Usage>> {
+        let id = &update.object;
+        let evidence = seen.evidence.fold(&update.delta, &mut Vec::<Gap>::new());
+        let time = rfc3339(update.latest);
+        let time = seen.event_time.as_ref().filter(|seen| **seen > time).unwrap_or(&time);
+        let mut values = HashMap::from(
+            [
+                (":count", n(update.count)),
+                (":batch", n(batch)),
+                (":time", s(time)),
+                (":evidence", b(&evidence)),
+                (":before", b(&seen.evidence)),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        values.extend(seen.last_batch.map(|last| (":seen".to_owned(), n(last))));
+        values.extend(seen.event_time.as_ref().map(|time| (":seen_time".to_owned(), s(time))));
+        let request = self
+            .update(id)
+            .update_expression(
+                "ADD #count :count SET last_batch = :batch, event_time = :time, #evidence = :evidence, #before = :before",
+            )
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_names("#evidence", EVIDENCE)
+            .expression_attribute_names("#before", EVIDENCE_BEFORE)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let same_batch = match seen.last_batch {
+            Some(_) => "last_batch = :seen",
+            None => "attribute_not_exists(last_batch)",
+        };
+        // Reconciliation writes a time too, where it adopts an object.
+        let same_time = match seen.event_time {
+            Some(_) => "event_time = :seen_time",
+            None => "attribute_not_exists(event_time)",
+        };
+        let request = request
+            .condition_expression(format!("{same_batch} AND {same_time}"))
+            .set_expression_attribute_values(Some(values));
+        let Err(error) = request.send().await else { return Ok(Ok(())) };
+        let now = old_item(&error).map(|row| Usage::read(&row)).unwrap_or_default();
+        match AwsError::new("UpdateItem", format_args!("{} {id}", self.table), error) {
+            error if error.kind == Kind::Precondition => Ok(Err(now)),
+            error => Err(error),
+        }
+    }
+}
+
+impl Usage {
+    /// Never fails: a row with an attribute that makes no sense still counts, from nothing, as it would if the attribute
+    /// were not there.
+    fn read(item: &Item) -> Self {
+        let read = |attribute| match evidence(item, attribute) {
+            Ok(evidence) => evidence,
+            Err(error) => {
+                let row = id_of(item).map(|id| id.to_string());
+                tracing::warn!(event = "ledger.row_rejected", row, problem = %error, "the evidence of a row is begun anew");
+                ObjectEvidence::default()
+            }
+        };
+        Self {
+            last_batch: item.opt_num("last_batch").ok().flatten(),
+            event_time: item.opt_str("event_time").map(str::to_owned),
+            evidence: read(EVIDENCE),
+            before: read(EVIDENCE_BEFORE),
+        }
+    }
+
+    /// What to answer if the row has `batch` already.
+    fn has(&self, batch: u64) -> Option<Counted> {
+        match self.last_batch {
+            Some(last) if last == batch => Some(Counted::Before(self.before)),
+            Some(last) if last > batch => Some(Counted::Overtaken),
+            _ => None,
+        }
+    }
+}
+
+/// The evidence in a row; that of an object which nobody knows, where there is none.
+pub(super) fn evidence(item: &Item, attribute: &'static str) -> Result<ObjectEvidence, ItemError> {
+    let Some(value) = item.get(attribute) else { return Ok(ObjectEvidence::default()) };
+    let wrong = |expected| ItemError { attribute: attribute.to_owned(), expected };
+    let bytes = value.as_b().map_err(|_| wrong("binary"))?;
+    ObjectEvidence::from_bytes(bytes.as_ref()).map_err(|_| wrong("evidence in a layout that this version knows"))
+}
+
+fn b(evidence: &ObjectEvidence) -> AttributeValue {
+    AttributeValue::B(Blob::new(evidence.to_bytes()))
+}
+
+fn id_of(item: &Item) -> Option<ObjectId> {
+    let bucket = BucketName::new(item.opt_str("bucket_name")?).ok()?;
+    Some(ObjectId::new(bucket, ObjectKey::new(item.opt_str("object_key")?).ok()?))
+}
+
+/// The row that made a condition fail.
+fn old_item(
+    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::update_item::UpdateItemError>,
+) -> Option<Item> {
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException;
+    match error.as_service_error() {
+        Some(ConditionalCheckFailedException(failed)) => failed.item.clone().map(Item::from),
+        _ => None,
+    }
+}
