@@ -46,7 +46,9 @@ impl App {
         let body = self.work(job, options, &token).await;
         let report = JobReport::new(job, options.mode, started_at, clock::now(), body);
         drop(watch);
+        failpoint!("job.worked");
         self.finish(job, &slot, &report, started_at).await;
+        failpoint!("job.recorded");
         if let Err(error) = lease.release().await {
             tracing::warn!(event = "lease.release_failed", job = job.as_str(), %error, "the lease could not be given back; it runs out by itself");
         }

@@ -302,6 +302,7 @@ impl Poller {
         if state.remember_stream(&memory, fence).await? == Written::Refused {
             return Ok(None);
         }
+        failpoint!("provision.stream-remembered");
         // Only now: they are what a crash before this line would have been told by.
         if let Some(old) = old.filter(|old| old.arn != arn) {
             for checkpoint in state.checkpoints(&old.arn).await? {
@@ -500,6 +501,7 @@ impl Turn {
         if self.save_all(&discovery.discovered).await? == Written::Refused {
             return Ok(Written::Refused);
         }
+        failpoint!("provision.shards-discovered");
         if self.note_gaps().await? == Written::Refused {
             return Ok(Written::Refused);
         }
@@ -541,6 +543,7 @@ impl Turn {
                 at: clock::now_secs(),
             };
             note_gap(&self.reading.server, &record).await?;
+            failpoint!("provision.gap-noted");
             self.memory.sweep_owed = Some(record.cause);
             if self.remember().await? == Written::Refused {
                 return Ok(Written::Refused);
@@ -574,6 +577,7 @@ impl Turn {
             if self.reading.save(&checkpoint).await? == Written::Refused {
                 return Ok(Written::Refused);
             }
+            failpoint!("provision.shard-begun");
             let reading = self.reading.clone();
             self.readers.spawn(async move { (start.shard.clone(), reading.read(start).await) });
         }
@@ -683,6 +687,7 @@ impl Turn {
         if swept == Swept::InPart {
             return Ok(Written::Yes);
         }
+        failpoint!("provision.users-swept");
         self.reading.beat.served();
         for shard in covered {
             let checkpoints = self.reading.lineage().acknowledge(&shard);

@@ -98,6 +98,7 @@ impl Run<'_> {
         if rows == Rows::Stopped {
             return Ok(Applied::Stopped);
         }
+        failpoint!("ingest.rows-written");
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {
             Written::Yes => Ok(Applied::Done(figures)),
@@ -172,6 +173,7 @@ impl Run<'_> {
             if settled == Written::Refused {
                 return Err(AnotherWriter(batch.number).into());
             }
+            failpoint!("ingest.set-aside-noted");
         }
         for (at, reason) in &all {
             let file = &batch.files[*at];
@@ -190,6 +192,7 @@ impl Run<'_> {
                 payload: find::payload(file),
             };
             self.ingest.state.quarantine(&entry).await?;
+            failpoint!("ingest.file-quarantined");
             self.quarantined.insert(entry.id.clone(), entry);
         }
         Ok(all)
@@ -208,6 +211,7 @@ impl Run<'_> {
     /// Takes one file out of the quarantine.
     pub(super) async fn release(&mut self, id: &str) -> Result<()> {
         self.ingest.state.release_quarantine(QuarantineKind::LogFile, id).await?;
+        failpoint!("ingest.file-released");
         self.quarantined.remove(id);
         Ok(())
     }

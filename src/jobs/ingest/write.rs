@@ -58,7 +58,10 @@ pub(super) async fn write(
         };
         match done.result {
             // Refused: the row has this batch already.
-            Ok(Change::Made | Change::Refused) => pace.went_through(),
+            Ok(Change::Made | Change::Refused) => {
+                failpoint!("ingest.row-counted");
+                pace.went_through();
+            }
             Err(error) => {
                 if error.kind == Kind::Throttled {
                     pace.throttled(done.round);

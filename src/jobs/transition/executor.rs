@@ -345,6 +345,7 @@ impl Inner {
     ) -> Done {
         let placement =
             Placement { etag: copied.etag, class: copied.class, size: head.size, class_since: clock::now_secs() };
+        failpoint!("transition.object-copied");
         // A row that was changed or dropped since is left to the next reconcile, which sees the object as it is then.
         match self.ledger.place(id, Some(&planned.etag), &placement).await {
             Ok(Change::Made | Change::Refused) => {}
@@ -353,6 +354,7 @@ impl Inner {
                 return Done::Failed(problem);
             }
         }
+        failpoint!("transition.ledger-updated");
         let (old, new) = (version_name(head.version_id.as_deref()), version_name(copied.version_id.as_deref()));
         if facts.versioning != Versioning::Never
             && self.versions == Versions::CopyAndDeletePrevious
