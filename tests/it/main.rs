@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
+mod chaos;
 mod cli;
 mod daemon;
 mod gate;
