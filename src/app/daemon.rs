@@ -20,8 +20,8 @@ use crate::tiering::schedule::Schedule;
 
 /// The scheduler looks at its schedules every few seconds; a look may take a lease's life.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(180);
-/// How often the count of throttled calls is written out.
-const THROTTLES_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the daemon's own figures are written out.
+const OWN_METRICS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl App {
 async fn heartbeat(app: Arc<App>) {
     let file = &app.settings.telemetry.heartbeat_file;
     let mut complained = false;
-    let mut since_throttles = Duration::ZERO;
+    let mut since_metrics = Duration::ZERO;
     loop {
         let now = clock::now();
         match app.health.write(file, now) {
@@ -120,15 +120,18 @@ async fn heartbeat(app: Arc<App>) {
         if app.health.hanging(now).is_empty() {
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
-        if since_throttles >= THROTTLES_INTERVAL {
-            since_throttles = Duration::ZERO;
+        if since_metrics >= OWN_METRICS_INTERVAL {
+            since_metrics = Duration::ZERO;
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            let mut metrics = vec![("AliveTasks", Unit::Count, tasks as f64)];
             let throttles = app.clients.throttles.take();
             if throttles > 0 {
-                app.metrics.emit(About::Service, &[("AwsThrottles", Unit::Count, throttles as f64)]);
+                metrics.push(("AwsThrottles", Unit::Count, throttles as f64));
             }
+            app.metrics.emit(About::Service, &metrics);
         }
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-        since_throttles += HEARTBEAT_INTERVAL;
+        since_metrics += HEARTBEAT_INTERVAL;
     }
 }
 

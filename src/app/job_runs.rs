@@ -44,7 +44,13 @@ impl App {
             "job started"
         );
         let body = self.work(job, options, &token).await;
-        let report = JobReport::new(job, options.mode, started_at, clock::now(), body);
+        let mut report = JobReport::new(job, options.mode, started_at, clock::now(), body);
+        if stop.is_cancelled() {
+            report.cut_short(Outcome::Partial, "told to stop; what is not done waits for the next run");
+        } else if token.is_cancelled() {
+            // Nobody else need have taken it: the run is to be made again, and is no evidence that the job works.
+            report.cut_short(Outcome::Failed, "the job's lease was lost, so the run ended early; it is made again");
+        }
         drop(watch);
         failpoint!("job.worked");
         self.finish(job, &slot, &report, started_at).await;

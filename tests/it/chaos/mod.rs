@@ -9,6 +9,7 @@
 //! does so for any number.
 
 mod checks;
+mod endurance;
 mod faults;
 mod model;
 mod play;

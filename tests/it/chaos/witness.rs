@@ -26,6 +26,8 @@ struct Seen {
     messages: HashMap<String, (String, Instant)>,
     /// When an object was last copied into the class that restores end in.
     returned: HashMap<ObjectId, Instant>,
+    /// When a user last wrote an object.
+    written: HashMap<ObjectId, Instant>,
     /// Users whose rows the stream has shown as new, by sequence number.
     records: Vec<(u128, String)>,
     served: HashSet<String>,
@@ -76,6 +78,10 @@ impl Witness {
             "ReceiveMessage" => self.note_messages(&json(answer)),
             "GetRecords" => self.note_records(&json(answer)),
             "" if request.method == "PUT" && request.header("x-amz-copy-source").is_some() => self.note_copy(request),
+            "" if request.method == "PUT" => {
+                let written = object_of(&request.path).map(|id| (id, Instant::now()));
+                self.seen.lock().unwrap().written.extend(written);
+            }
             _ => {}
         }
     }
@@ -120,7 +126,9 @@ impl Witness {
             let id = request.id;
             let archived = app.s3.head(&id).await.expect("a head").is_some_and(|head| head.class.is_archive());
             let on_record = app.state.restore_row(&id).await.expect("the state").is_some();
-            if archived && !on_record && !self.returned_since(&id, received) {
+            // A user's new object is not what the request was for.
+            let is_new = self.seen.lock().unwrap().written.get(&id).is_some_and(|at| *at >= received);
+            if archived && !on_record && !is_new && !self.returned_since(&id, received) {
                 let set_aside = app.state.quarantined(None).await.expect("the quarantine");
                 if !set_aside.iter().any(|entry| entry.id == id.to_string()) {
                     self.accuse(format!("the request for {id} is acknowledged, and nothing says that it was made"));
