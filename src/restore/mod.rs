@@ -237,6 +237,7 @@ impl Restorer {
             Some(row) => self.state.drop_restore(row).await? == Dropped::Yes,
             None => true,
         };
+        failpoint!("restore.row-dropped");
         if first_to_finish {
             self.completed(id, row, placement.class);
         }

@@ -8,6 +8,7 @@
 mod chaos;
 mod cli;
 mod daemon;
+mod failpoints;
 mod gate;
 mod harness;
 mod iam;

@@ -26,7 +26,7 @@ const ALONE: &str = "provision.enabled = false\ntransition.enabled = false";
 const ODD_KEYS: [&str; 6] =
     ["plain.txt", "a+b c.txt", "100% 50%25.txt", "한글/파일 이름.txt", "a&b=c?d#e.txt", "x/é+%2B.txt"];
 
-fn id(bucket: &str, key: &str) -> ObjectId {
+pub fn id(bucket: &str, key: &str) -> ObjectId {
     format!("s3://{bucket}/{key}").parse().unwrap()
 }
 
@@ -35,7 +35,7 @@ fn ask(id: &ObjectId) -> RestoreRequest {
 }
 
 /// An object with tags of its own and a row in the ledger.
-async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
+pub async fn archived(world: &World, id: &ObjectId, class: &str) -> ETag {
     let etag = world.put(id.bucket.as_str(), id.key.as_str(), 1000, class).await;
     put_tags(world, id, &[("owner", "somebody"), ("path", "a+b /c=d.e@f")]).await;
     let etag = ETag::new(etag).unwrap();
@@ -101,14 +101,14 @@ async fn restore_at_s3(world: &World, id: &ObjectId) {
         .expect("a restore");
 }
 
-async fn is_back(world: &World, id: &ObjectId) -> bool {
+pub async fn is_back(world: &World, id: &ObjectId) -> bool {
     class(world, id).await == StorageClass::Standard
         && !tags(world, id).await.contains_key("RestoreRequested")
         && world.app.state.restore_row(id).await.unwrap().is_none()
 }
 
 /// What must hold of an object that came back.
-async fn assert_back(world: &World, id: &ObjectId) {
+pub async fn assert_back(world: &World, id: &ObjectId) {
     assert_eq!(class(world, id).await, StorageClass::Standard, "{id}");
     assert_eq!(tags(world, id).await, own_tags(), "{id}: its own tags and no other");
     assert_eq!(world.app.state.restore_row(id).await.unwrap(), None, "{id}: its row is gone");
@@ -124,13 +124,13 @@ async fn queue_url(world: &World, queue: &str) -> String {
     world.sqs().get_queue_url().queue_name(queue).send().await.unwrap().queue_url.unwrap()
 }
 
-async fn send(world: &World, queue: &str, body: &str) {
+pub async fn send(world: &World, queue: &str, body: &str) {
     let url = queue_url(world, queue).await;
     world.sqs().send_message().queue_url(url).message_body(body).send().await.expect("a message");
 }
 
 /// Messages in a queue, received ones too.
-async fn depth(world: &World, queue: &str) -> u32 {
+pub async fn depth(world: &World, queue: &str) -> u32 {
     let answer = world
         .sqs()
         .get_queue_attributes()
@@ -147,7 +147,7 @@ async fn depth(world: &World, queue: &str) -> u32 {
 }
 
 /// Has the bucket tell of its restores as provisioning does.
-async fn notify(world: &World, bucket: &str) {
+pub async fn notify(world: &World, bucket: &str) {
     let queue = QueueConfiguration::builder()
         .queue_arn(format!(
             "arn:aws:sqs:{}:123456789012:{}",

@@ -18,8 +18,8 @@ use super::witness::Witness;
 
 /// How long an answer stands still before it is cut.
 const STALL: Duration = Duration::from_millis(2500);
-/// What the emulator's queues hide a message for at most, whatever is asked: retries of minutes would be waited for.
-const LONGEST_HIDDEN_SECS: u64 = 4;
+/// What the emulator's queues hide a message for at most, whatever is asked: minutes between tries would be waited for.
+const LONGEST_HIDDEN_SECS: u64 = 10;
 
 /// A sequence of numbers that a seed makes again (xorshift64*).
 #[derive(Debug, Clone)]

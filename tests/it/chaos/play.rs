@@ -30,6 +30,8 @@ use crate::world::World;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// How long the world may take to come to rest once nothing goes wrong any more.
 const QUIET: Duration = Duration::from_secs(90);
+/// Long enough for a machine that is busy with other things: a lease that is lost for want of a processor proves nothing.
+const LEASE: &str = "8s";
 /// So that a history needs seconds where users and operators take months.
 const FAST: &str = r#"
 provision.poll_interval = "300ms"
@@ -98,7 +100,7 @@ impl Play {
         for queue in [&world.settings().restore.request_queue, &world.settings().restore.event_queue] {
             let url = queue_url(&world, queue).await;
             let hidden = world.sqs().set_queue_attributes().queue_url(url);
-            hidden.attributes(QueueAttributeName::VisibilityTimeout, "4").send().await.expect("a short visibility");
+            hidden.attributes(QueueAttributeName::VisibilityTimeout, "10").send().await.expect("a short visibility");
         }
         let daemons = (0..1 + seed % 2).map(|_| None).collect();
         let mut play = Self {
@@ -388,6 +390,7 @@ impl Play {
         let mut command = self.world.tierd(args);
         command
             .env("TIERD__AWS__ENDPOINT_URL", &self.network.rough)
+            .env("TIERD__STATE__LEASE", LEASE)
             .env("TIERD__TELEMETRY__HEARTBEAT_FILE", self.world.dir.path().join(format!("beat-{}", self.processes)))
             .stdout(Stdio::from(said.try_clone().expect("the same file")))
             .stderr(Stdio::from(said));
@@ -480,7 +483,8 @@ impl Play {
     async fn job_done(&self, job: &str) -> Option<String> {
         let deadline = Instant::now() + QUIET;
         loop {
-            let output = self.world.run(&["job", job, "--json"]).await;
+            let mut command = self.world.tierd(&["job", job, "--json"]);
+            let output = command.env("TIERD__STATE__LEASE", LEASE).output().await.expect("tierd runs");
             match output.status.code() {
                 Some(0) => return None,
                 // The daemon runs it by its schedule.
