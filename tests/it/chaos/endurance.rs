@@ -167,7 +167,7 @@ impl Load {
     }
 
     async fn round(&mut self) {
-        if self.rounds % 5 == 0 {
+        if self.rounds.is_multiple_of(5) {
             self.sign_up().await;
         }
         for at in 0..self.here.len() {

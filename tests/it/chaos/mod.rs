@@ -18,10 +18,12 @@ mod witness;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
 
+use crate::harness::{self, Emulator};
 use play::{Outcome, play};
 use steps::{Step, steps};
 
@@ -31,6 +33,9 @@ const STEPS: usize = 48;
 const AT_ONCE: usize = 5;
 /// How often a failed history is played again to make it shorter.
 const SHRINKS: usize = 12;
+
+/// Its own, so that neither waits for the other tests' requests.
+static EMULATOR: LazyLock<Emulator> = LazyLock::new(harness::own_emulator);
 
 fn number(variable: &str) -> Option<u64> {
     Some(std::env::var(variable).ok()?.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
@@ -65,6 +70,10 @@ async fn whatever_goes_wrong_the_invariants_hold() {
     }
     drop(playing);
     println!("{all}; {:.0} s", began.elapsed().as_secs_f64());
+    if all.histories >= SEEDS {
+        let missing: Vec<&str> = play::EFFECTS.into_iter().filter(|effect| !all.said.contains_key(effect)).collect();
+        assert!(missing.is_empty(), "in none of the histories came {missing:?}: they test nothing of that");
+    }
     if let Some((seed, steps, outcome)) = failed {
         let (steps, wrong) = shrink(seed, steps, outcome.wrong).await;
         let mut history = String::new();
@@ -125,6 +134,7 @@ struct Total {
     kills: u64,
     faults: faults::Tally,
     done: BTreeMap<&'static str, u64>,
+    said: BTreeMap<&'static str, u64>,
 }
 
 impl Total {
@@ -140,6 +150,9 @@ impl Total {
         for (what, times) in &outcome.done {
             *self.done.entry(what).or_default() += times;
         }
+        for (what, times) in &outcome.said {
+            *self.said.entry(what).or_default() += times;
+        }
     }
 }
 
@@ -148,8 +161,8 @@ impl std::fmt::Display for Total {
         let faults: u64 = self.faults.values().sum();
         write!(
             f,
-            "chaos: {} histories, {} failed; {} steps {:?}; {} requests, {faults} faults {:?}, {} kills",
-            self.histories, self.failed, self.steps, self.done, self.requests, self.faults, self.kills
+            "chaos: {} histories, {} failed; {} steps {:?}; {} requests, {faults} faults {:?}, {} kills; effects {:?}",
+            self.histories, self.failed, self.steps, self.done, self.requests, self.faults, self.kills, self.said
         )
     }
 }

@@ -22,7 +22,6 @@ use super::checks;
 use super::faults::{Network, Tally};
 use super::model::{Asked, Model, Object, User};
 use super::steps::{By, Step, USERS};
-use crate::harness;
 use crate::logs::{self, Event};
 use crate::world::World;
 
@@ -58,7 +57,20 @@ pub struct Outcome {
     pub steps_done: u64,
     /// What the steps came to, by kind.
     pub done: BTreeMap<&'static str, u64>,
+    /// What the daemons and jobs said that they did, by event.
+    pub said: BTreeMap<&'static str, u64>,
 }
+
+/// Effects that histories are to have: without them nothing would be tested.
+pub const EFFECTS: [&str; 7] = [
+    "user.provisioned",
+    "ingest.batch.done",
+    "ingest.batch.repaired",
+    "object.moved",
+    "restore.requested",
+    "restore.completed",
+    "job.finished",
+];
 
 pub struct Play {
     pub world: World,
@@ -89,7 +101,7 @@ pub async fn play(seed: u64, steps: &[Step]) -> Outcome {
 
 impl Play {
     pub async fn begin(seed: u64) -> Self {
-        let network = Network::start(harness::endpoint(), seed).await;
+        let network = Network::start(&super::EMULATOR.endpoint, seed).await;
         let mut world = World::at(&network.calm, "chaos", "").await;
         let logs = world.bucket("logs").await;
         let source = format!(
@@ -122,7 +134,7 @@ impl Play {
 
     async fn step(&mut self, step: Step) {
         let done = match step {
-            Step::SignUp { user } => self.sign_up(user).await.then_some("sign-ups"),
+            Step::SignUp => self.sign_up().await.then_some("sign-ups"),
             Step::Leave { user } => self.leave(user).await.then_some("leaves"),
             Step::Put { user, object, kib, days_ago, archived } => {
                 self.put(user, object, kib, days_ago, archived).await.then_some("puts")
@@ -159,10 +171,8 @@ impl Play {
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
 
-    async fn sign_up(&mut self, user: u8) -> bool {
-        if self.model.users.contains_key(&user) {
-            return false;
-        }
+    async fn sign_up(&mut self) -> bool {
+        let Some(user) = (0..USERS).find(|user| !self.model.users.contains_key(user)) else { return false };
         let id = format!("{}-{user}", self.world.name);
         self.world.put_user(&id).await;
         self.model.users.insert(user, User { id, left: false, bucket: None });
@@ -170,10 +180,9 @@ impl Play {
     }
 
     async fn leave(&mut self, user: u8) -> bool {
-        // The first two stay: somebody must have objects.
-        let Some(user) = self.model.users.get_mut(&user).filter(|user| !user.left && !user.id.ends_with("-0")) else {
-            return false;
-        };
+        // The first one stays: somebody must have objects.
+        let Some(user) = self.somebody(user).filter(|user| *user > 0) else { return false };
+        let user = self.model.users.get_mut(&user).expect("somebody");
         user.left = true;
         let key = AttributeValue::S(user.id.clone());
         let table = &self.world.settings().users.table;
@@ -278,7 +287,7 @@ impl Play {
 
     async fn deliver(&mut self, published_days_ago: u8, late: u8) {
         let untold = std::mem::take(&mut self.model.untold);
-        let is_late = |at: usize| late > 0 && at % usize::from(late) == 0;
+        let is_late = |at: usize| late > 0 && at.is_multiple_of(usize::from(late));
         let (later, now): (Vec<_>, Vec<_>) = untold.into_iter().enumerate().partition(|(at, _)| is_late(*at));
         self.model.untold = later.into_iter().map(|(_, event)| event).collect();
         let events: Vec<Event> = now.into_iter().map(|(_, event)| event).collect();
@@ -435,6 +444,7 @@ impl Play {
             requests: self.network.requests(),
             steps_done: steps,
             done: self.done,
+            said: words.effects,
         }
     }
 
@@ -523,6 +533,9 @@ impl Play {
                 }
                 let Ok(json) = serde_json::from_str::<Value>(line) else { continue };
                 let text = |name: &str| json[name].as_str().unwrap_or_default();
+                if let Some(effect) = EFFECTS.iter().find(|effect| **effect == text("event")) {
+                    *words.effects.entry(effect).or_default() += 1;
+                }
                 if ENDS.contains(&text("event")) {
                     words.restores.extend(format!("s3://{}/{}", text("bucket"), text("key")).parse::<ObjectId>());
                 }
@@ -548,6 +561,7 @@ fn said_of(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 struct Words {
     restores: BTreeSet<ObjectId>,
+    effects: BTreeMap<&'static str, u64>,
     panics: Vec<String>,
 }
 

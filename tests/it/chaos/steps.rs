@@ -15,9 +15,8 @@ pub enum By {
 /// One step. Users and objects are numbers; an object that is not there (any more) is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    SignUp {
-        user: u8,
-    },
+    /// The next user signs up.
+    SignUp,
     /// The user's row is deleted.
     Leave {
         user: u8,
@@ -72,15 +71,15 @@ pub enum Step {
     },
 }
 
-/// Users of a history.
-pub const USERS: u8 = 6;
+/// Users of a history, at most.
+pub const USERS: u8 = 8;
 const OBJECTS: u8 = 8;
 const AGES: [u16; 6] = [0, 3, 45, 60, 120, 150];
 
 /// The history of a seed.
 pub fn steps(seed: u64, length: usize) -> Vec<Step> {
     let mut dice = Dice::new(seed ^ 0x5eed);
-    let mut steps = vec![Step::SignUp { user: 0 }, Step::SignUp { user: 1 }, Step::Weather { faults_per_mille: 40 }];
+    let mut steps = vec![Step::SignUp, Step::SignUp, Step::Weather { faults_per_mille: 40 }];
     steps.extend((0..2).flat_map(|user| (0..3).map(move |object| put(user, object))));
     while steps.len() < length {
         steps.push(any(&mut dice));
@@ -97,8 +96,8 @@ fn any(dice: &mut Dice) -> Step {
     let object = dice.below(u64::from(OBJECTS)) as u8;
     let days_ago = dice.pick(&AGES);
     match dice.below(100) {
-        0..8 => Step::SignUp { user },
-        8..10 => Step::Leave { user },
+        0..6 => Step::SignUp,
+        6..10 => Step::Leave { user },
         10..28 => Step::Put { user, object, kib: 1 + dice.below(9) as u8, days_ago, archived: dice.one_in(3) },
         28..33 => Step::Delete { user, object },
         33..49 => Step::Read { user, object, days_ago },

@@ -108,7 +108,7 @@ impl Witness {
     fn note_copy(&self, request: &Request) {
         let into_standard = request.header("x-amz-storage-class").is_none_or(|class| class == "STANDARD");
         if into_standard
-            && query(&request.path).get("uploadId").is_none()
+            && !query(&request.path).contains_key("uploadId")
             && let Some(id) = object_of(&request.path)
         {
             self.seen.lock().unwrap().returned.insert(id, Instant::now());
