@@ -7,6 +7,7 @@
 
 mod chaos;
 mod cli;
+mod corpus;
 mod daemon;
 mod failpoints;
 mod gate;

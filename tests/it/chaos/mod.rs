@@ -135,6 +135,7 @@ struct Total {
     faults: faults::Tally,
     done: BTreeMap<&'static str, u64>,
     said: BTreeMap<&'static str, u64>,
+    tag_races: u64,
 }
 
 impl Total {
@@ -144,6 +145,7 @@ impl Total {
         self.steps += outcome.steps_done;
         self.requests += outcome.requests;
         self.kills += outcome.kills;
+        self.tag_races += outcome.tag_races;
         for (fault, times) in &outcome.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
@@ -161,8 +163,16 @@ impl std::fmt::Display for Total {
         let faults: u64 = self.faults.values().sum();
         write!(
             f,
-            "chaos: {} histories, {} failed; {} steps {:?}; {} requests, {faults} faults {:?}, {} kills; effects {:?}",
-            self.histories, self.failed, self.steps, self.done, self.requests, self.faults, self.kills, self.said
+            "chaos: {} histories, {} failed; {} steps {:?}; {} requests, {faults} faults {:?}, {} kills; effects {:?}, {} races for tags lost",
+            self.histories,
+            self.failed,
+            self.steps,
+            self.done,
+            self.requests,
+            self.faults,
+            self.kills,
+            self.said,
+            self.tag_races
         )
     }
 }

@@ -26,8 +26,13 @@ struct Seen {
     messages: HashMap<String, (String, Instant)>,
     /// When an object was last copied into the class that restores end in.
     returned: HashMap<ObjectId, Instant>,
-    /// When a user last wrote an object.
-    written: HashMap<ObjectId, Instant>,
+    /// When a user last wrote an object, and the value of the tag that came with it.
+    written: HashMap<ObjectId, (Instant, String)>,
+    /// When the daemons first read an object's tags.
+    tags_read: HashMap<ObjectId, Instant>,
+    /// Objects that a user wrote over between a read and a write of their tags. S3 has no condition for tags, so the old
+    /// object's are then the new one's, whoever does it.
+    tag_races: HashSet<ObjectId>,
     /// Users whose rows the stream has shown as new, by sequence number.
     records: Vec<(u128, String)>,
     served: HashSet<String>,
@@ -42,6 +47,15 @@ impl Witness {
     /// Acknowledgements that came too early.
     pub fn violations(&self) -> Vec<String> {
         self.seen.lock().unwrap().violations.clone()
+    }
+
+    /// Whether the object has got its predecessor's tags by a race that nobody can win.
+    pub fn lost_a_tag_race(&self, id: &ObjectId) -> bool {
+        self.seen.lock().unwrap().tag_races.contains(id)
+    }
+
+    pub fn tag_races(&self) -> u64 {
+        self.seen.lock().unwrap().tag_races.len() as u64
     }
 
     /// Whether the object was copied back since then.
@@ -78,10 +92,8 @@ impl Witness {
             "ReceiveMessage" => self.note_messages(&json(answer)),
             "GetRecords" => self.note_records(&json(answer)),
             "" if request.method == "PUT" && request.header("x-amz-copy-source").is_some() => self.note_copy(request),
-            "" if request.method == "PUT" => {
-                let written = object_of(&request.path).map(|id| (id, Instant::now()));
-                self.seen.lock().unwrap().written.extend(written);
-            }
+            "" if query(&request.path).contains_key("tagging") => self.note_tags(request),
+            "" if request.method == "PUT" => self.note_write(request),
             _ => {}
         }
     }
@@ -115,6 +127,35 @@ impl Witness {
         }
     }
 
+    fn note_write(&self, request: &Request) {
+        let Some(id) = object_of(&request.path) else { return };
+        let tag = request.header("x-amz-tagging").and_then(|tags| tags.strip_prefix("path=")).unwrap_or_default();
+        let value = percent_decode_str(&tag.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let mut seen = self.seen.lock().unwrap();
+        // The new object has its own tags.
+        seen.tag_races.remove(&id);
+        seen.written.insert(id, (Instant::now(), value));
+    }
+
+    fn note_tags(&self, request: &Request) {
+        let Some(id) = object_of(&request.path) else { return };
+        let mut seen = self.seen.lock().unwrap();
+        match request.method.as_str() {
+            "GET" => drop(seen.tags_read.entry(id).or_insert_with(Instant::now)),
+            "PUT" => {
+                let read = seen.tags_read.get(&id).copied();
+                let stale = seen.written.get(&id).is_some_and(|(at, value)| {
+                    read.is_some_and(|read| read < *at)
+                        && !String::from_utf8_lossy(&request.body).contains(value.as_str())
+                });
+                if stale {
+                    seen.tag_races.insert(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A request for a restore may be deleted when the restore is on record, or over.
     async fn message_is_done(&self, app: &App, receipt: &str) {
         let Some((body, received)) = self.seen.lock().unwrap().messages.get(receipt).cloned() else { return };
@@ -127,7 +168,7 @@ impl Witness {
             let archived = app.s3.head(&id).await.expect("a head").is_some_and(|head| head.class.is_archive());
             let on_record = app.state.restore_row(&id).await.expect("the state").is_some();
             // A user's new object is not what the request was for.
-            let is_new = self.seen.lock().unwrap().written.get(&id).is_some_and(|at| *at >= received);
+            let is_new = self.seen.lock().unwrap().written.get(&id).is_some_and(|(at, _)| *at >= received);
             if archived && !on_record && !is_new && !self.returned_since(&id, received) {
                 let set_aside = app.state.quarantined(None).await.expect("the quarantine");
                 if !set_aside.iter().any(|entry| entry.id == id.to_string()) {
