@@ -92,30 +92,42 @@ fn grown(samples: &[Sample]) -> Vec<String> {
     let mut grown = Vec::new();
     for (name, figure, by, share) in HELD {
         let points: Vec<(f64, f64)> = settled.iter().filter_map(|s| Some((s.minutes, figure(s)?))).collect();
-        let Some((mean, growth)) = trend(&points) else {
+        let Some(Trend { mean, growth, error }) = trend(&points) else {
             println!("{name}: too few samples");
             continue;
         };
         let allowed = by.max(share * mean);
-        println!("{name}: mean {mean:.1}, {growth:+.1} over the time, {allowed:.1} allowed");
-        if growth > allowed {
+        println!("{name}: mean {mean:.1}, {growth:+.1} (± {error:.1}) over the time, {allowed:.1} allowed");
+        // What goes up and down by jobs that begin and end is no growth: that stands out of the noise.
+        if growth > allowed && growth > 3.0 * error {
             grown.push(format!("{name} grew by {growth:.1} around a mean of {mean:.1}; {allowed:.1} are allowed"));
         }
     }
     grown
 }
 
-/// The mean of the points, and how much the straight line through them rises from the first to the last.
-fn trend(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+/// A straight line through points.
+struct Trend {
+    mean: f64,
+    /// How much it rises from the first point to the last.
+    growth: f64,
+    /// The standard error of that, by how far the points lie from the line.
+    error: f64,
+}
+
+/// The line of least squares; None for too few points.
+fn trend(points: &[(f64, f64)]) -> Option<Trend> {
     if points.len() < 6 {
         return None;
     }
     let n = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
-    let (x, y) = (mean(|p| p.0), mean(|p| p.1));
-    let slope = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum::<f64>()
-        / points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>();
-    Some((y, slope * (points.last()?.0 - points.first()?.0)))
+    let average = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (x, mean) = (average(&|p| p.0), average(&|p| p.1));
+    let spread = points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>();
+    let slope = points.iter().map(|p| (p.0 - x) * (p.1 - mean)).sum::<f64>() / spread;
+    let off = points.iter().map(|p| (p.1 - mean - slope * (p.0 - x)).powi(2)).sum::<f64>();
+    let span = points.last()?.0 - points.first()?.0;
+    Some(Trend { mean, growth: slope * span, error: (off / (n - 2.0) / spread).sqrt() * span })
 }
 
 #[test]
@@ -263,12 +275,9 @@ impl Load {
         }
     }
 
-    /// What the daemon said last of its tasks.
+    /// What the daemon's last heartbeat says of its tasks.
     fn tasks(&self) -> Option<f64> {
-        let file = self.world().dir.path().join("001-run.log");
-        let said = std::fs::read(file).expect("what the daemon says");
-        let said = String::from_utf8_lossy(&said);
-        let line = said.lines().rev().find(|line| line.contains("\"AliveTasks\":"))?;
-        serde_json::from_str::<Value>(line).ok()?["AliveTasks"].as_f64()
+        let heartbeat = std::fs::read(self.world().dir.path().join("beat-1")).ok()?;
+        serde_json::from_slice::<Value>(&heartbeat).ok()?["tasks"].as_f64()
     }
 }

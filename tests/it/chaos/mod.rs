@@ -30,7 +30,7 @@ use steps::{Step, steps};
 const SEEDS: u64 = 20;
 const STEPS: usize = 48;
 /// Histories at once; most of their time is waiting.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
 /// How often a failed history is played again to make it shorter.
 const SHRINKS: usize = 12;
 

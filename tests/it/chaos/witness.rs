@@ -26,6 +26,8 @@ struct Seen {
     messages: HashMap<String, (String, Instant)>,
     /// When an object was last copied into the class that restores end in.
     returned: HashMap<ObjectId, Instant>,
+    /// When an object was last copied onto itself, into whatever class.
+    moved: HashMap<ObjectId, Instant>,
     /// When a user last wrote an object, and the value of the tag that came with it.
     written: HashMap<ObjectId, (Instant, String)>,
     /// When the daemons first read an object's tags.
@@ -119,12 +121,15 @@ impl Witness {
 
     fn note_copy(&self, request: &Request) {
         let into_standard = request.header("x-amz-storage-class").is_none_or(|class| class == "STANDARD");
-        if into_standard
-            && !query(&request.path).contains_key("uploadId")
-            && let Some(id) = object_of(&request.path)
-        {
-            self.seen.lock().unwrap().returned.insert(id, Instant::now());
+        if query(&request.path).contains_key("uploadId") {
+            return;
         }
+        let Some(id) = object_of(&request.path) else { return };
+        let mut seen = self.seen.lock().unwrap();
+        if into_standard {
+            seen.returned.insert(id.clone(), Instant::now());
+        }
+        seen.moved.insert(id, Instant::now());
     }
 
     fn note_write(&self, request: &Request) {
@@ -167,9 +172,13 @@ impl Witness {
             let id = request.id;
             let archived = app.s3.head(&id).await.expect("a head").is_some_and(|head| head.class.is_archive());
             let on_record = app.state.restore_row(&id).await.expect("the state").is_some();
-            // A user's new object is not what the request was for.
-            let is_new = self.seen.lock().unwrap().written.get(&id).is_some_and(|(at, _)| *at >= received);
-            if archived && !on_record && !is_new && !self.returned_since(&id, received) {
+            // A user's new object is not what the request was for; and what could be read then may have been moved since.
+            let changed = {
+                let seen = self.seen.lock().unwrap();
+                let written = seen.written.get(&id).map(|(at, _)| *at);
+                written.into_iter().chain(seen.moved.get(&id).copied()).any(|at| at >= received)
+            };
+            if archived && !on_record && !changed {
                 let set_aside = app.state.quarantined(None).await.expect("the quarantine");
                 if !set_aside.iter().any(|entry| entry.id == id.to_string()) {
                     self.accuse(format!("the request for {id} is acknowledged, and nothing says that it was made"));
