@@ -4,7 +4,7 @@
 //! `failpoint!("provision.bucket-made")`; `provision.bucket-made:3` when it comes by for the third time. An abort runs no
 //! destructor and no drain: nothing is given back, as after SIGKILL. In release builds the macro is nothing at all.
 //!
-//! Each name is tried, and the list of names kept, by the integration tests (`tests/it/failpoints.rs`).
+//! Each name is tried, and the list of names kept, by the integration tests (`tests/it/failpoints/`).
 //!
 //! Rejected: the `fail` crate. Its actions are a panic, which the supervisor here catches (a part that panics is started
 //! again), a return and a pause; none ends the process, and its Cargo feature would have to be kept out of releases by hand.

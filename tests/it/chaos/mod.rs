@@ -13,6 +13,7 @@ mod endurance;
 mod faults;
 mod model;
 mod play;
+mod quiet;
 mod steps;
 mod witness;
 
