@@ -40,6 +40,9 @@ pub struct Heartbeat {
     pub pid: u32,
     pub at: DateTime<Utc>,
     pub parts: BTreeMap<String, PartHealth>,
+    /// Tasks that are alive in the runtime: a number that only ever goes up is a leak.
+    #[serde(default)]
+    pub tasks: usize,
 }
 
 /// One part's way to say how it is; cheap to clone.
@@ -77,6 +80,7 @@ impl Health {
             pid: std::process::id(),
             at: now,
             parts: self.0.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            tasks: tokio::runtime::Handle::try_current().map_or(0, |handle| handle.metrics().num_alive_tasks()),
         };
         if let Some(dir) = file.parent().filter(|d| !d.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;

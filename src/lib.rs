@@ -57,6 +57,9 @@
 //! listing. No message is trusted: it is a hint to look. No job is run by the cron library: it only wakes the scheduler.
 //! No ETag identifies an object: equal contents share one, and a copy may change it.
 
+#[macro_use]
+mod failpoint;
+
 pub mod app;
 pub mod aws;
 pub mod cli;

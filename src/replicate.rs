@@ -182,6 +182,7 @@ impl Replicator {
             };
             match self.s3.copy(&request, stop).await {
                 Ok(_) => {
+                    failpoint!("replicate.copied");
                     tracing::info!(
                         event = "object.replicated",
                         bucket = source.bucket.as_str(),

@@ -212,7 +212,10 @@ async fn look(
         None => (last.slot, last.attempts + 1, state.claim_again(key, &last).await),
     };
     match written {
-        Ok(Written::Yes) => Ok(Some(Claimed { slot, attempt, lease })),
+        Ok(Written::Yes) => {
+            failpoint!("schedule.slot-claimed");
+            Ok(Some(Claimed { slot, attempt, lease }))
+        }
         refused_or_failed => {
             entry.read_at = None;
             give_back(lease, key).await;
@@ -257,6 +260,7 @@ async fn run_claimed(
         tracing::error!(event = "job.panicked", job = scheduled.job.as_str(), "a job panicked");
         Ended::Failed
     });
+    failpoint!("schedule.run-ended");
     let noted = match ended {
         Ended::Done => state.finish_slot(scheduled.key, slot, clock::now()).await,
         Ended::Failed => {
@@ -280,6 +284,7 @@ async fn run_claimed(
             tracing::warn!(event = "schedule.failed", schedule = scheduled.key, %error, "the end of a run could not be noted; it may be run again");
         }
     }
+    failpoint!("schedule.slot-finished");
     give_back(lease, scheduled.key).await;
     scheduled.key
 }

@@ -1,6 +1,7 @@
 //! Access logs of load balancers: nothing makes the parser panic.
 #![no_main]
 
+#[path = "rules/mod.rs"]
 mod rules;
 
 use libfuzzer_sys::fuzz_target;

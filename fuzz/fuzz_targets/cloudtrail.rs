@@ -2,6 +2,7 @@
 //! comes to the same as parsing it.
 #![no_main]
 
+#[path = "rules/mod.rs"]
 mod rules;
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,7 @@
 //! S3's server access logs: nothing makes the parser panic, and a line means the same wherever it stands.
 #![no_main]
 
+#[path = "rules/mod.rs"]
 mod rules;
 
 use libfuzzer_sys::fuzz_target;

@@ -24,8 +24,8 @@ use crate::tiering::schedule::Schedule;
 
 /// The scheduler looks at its schedules every few seconds; a look may take a lease's life.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(180);
-/// How often the count of throttled calls is written out.
-const THROTTLES_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the daemon's own figures are written out.
+const OWN_METRICS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl App {
 async fn heartbeat(app: Arc<App>) {
     let file = &app.settings.telemetry.heartbeat_file;
     let mut complained = false;
-    let mut since_throttles = Duration::ZERO;
+    let mut since_metrics = Duration::ZERO;
     loop {
         let now = clock::now();
         match app.health.write(file, now) {
@@ -152,12 +152,14 @@ async fn heartbeat(app: Arc<App>) {
             notify(&[NotifyState::Watchdog]);
         }
         telemetry::tell_held_back();
-        if since_throttles >= THROTTLES_INTERVAL {
-            since_throttles = Duration::ZERO;
+        if since_metrics >= OWN_METRICS_INTERVAL {
+            since_metrics = Duration::ZERO;
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            app.metrics.emit(About::Service, &[("AliveTasks", Unit::Count, tasks as f64)]);
             app.emit_throttles();
         }
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-        since_throttles += HEARTBEAT_INTERVAL;
+        since_metrics += HEARTBEAT_INTERVAL;
     }
 }
 

@@ -48,9 +48,17 @@ impl App {
             "job started"
         );
         let body = work(held.stop().clone()).await;
-        let report = JobReport::new(job, options.mode, started_at, clock::now(), body);
+        let mut report = JobReport::new(job, options.mode, started_at, clock::now(), body);
+        if stop.is_cancelled() {
+            report.cut_short(Outcome::Partial, "told to stop; what is not done waits for the next run");
+        } else if held.stop().is_cancelled() {
+            // Nobody else need have taken it: the run is to be made again, and is no evidence that the job works.
+            report.cut_short(Outcome::Failed, "the job's lease was lost, so the run ended early; it is made again");
+        }
         let lease = held.into_lease();
+        failpoint!("job.worked");
         self.finish(job, &slot, &report, started_at).await;
+        failpoint!("job.recorded");
         give_back(lease, job).await;
         Ok(Ran::Done(Box::new(report)))
     }

@@ -77,6 +77,7 @@ async fn make(resources: &Resources, resource: &Resource) -> Exit {
             return Exit::Unavailable;
         }
     };
+    failpoint!("init.resource-made");
     // What was made a moment ago may not be seen everywhere.
     let after = look_until(resources, resource, |standing| matches!(standing, Standing::Ok(_))).await;
     match &after.standing {

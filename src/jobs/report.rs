@@ -172,6 +172,21 @@ impl JobReport {
         }
     }
 
+    /// Notes that the run was cut short: whatever its figures say, its outcome is no better than `at_best`.
+    pub fn cut_short(&mut self, at_best: Outcome, why: &str) {
+        self.outcome = self.outcome.max(at_best);
+        let problems = match &mut self.body {
+            Body::Ingest(r) => &mut r.problems,
+            Body::Reconcile(r) => &mut r.problems,
+            Body::Transition(r) => &mut r.problems,
+            Body::Sweep(r) => &mut r.problems,
+            Body::None { problems } => problems,
+        };
+        if !problems.iter().any(|problem| problem == why) {
+            problems.push(why.to_owned());
+        }
+    }
+
     /// What went wrong, a line each.
     pub fn problems(&self) -> &[String] {
         match &self.body {

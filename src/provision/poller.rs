@@ -283,6 +283,7 @@ impl Poller {
         if state.remember_stream(&memory, fence).await? == Written::Refused {
             return Ok(None);
         }
+        failpoint!("provision.stream-remembered");
         // Only now: they are what a crash before this line would have been told by.
         if let Some(old) = old.filter(|old| old.arn != arn) {
             for checkpoint in state.checkpoints(&old.arn).await? {

@@ -270,6 +270,7 @@ impl Reading {
                 return Ok(ReaderEnd::Fenced);
             }
         }
+        failpoint!("provision.shard-finished");
         self.lineage().finish(shard)?;
         Ok(ReaderEnd::Finished)
     }
@@ -341,8 +342,11 @@ impl Reading {
 
     async fn advance(&self, shard: &ShardId, front: &mut Front) -> Result<Written> {
         let Some(sequence) = front.take_sequence() else { return Ok(Written::Yes) };
+        failpoint!("provision.page-served");
         self.lineage().progress(shard, sequence)?;
-        Ok(self.save_shard(shard).await?)
+        let saved = self.save_shard(shard).await?;
+        failpoint!("provision.checkpoint-saved");
+        Ok(saved)
     }
 
     fn work(&self, record: &Record) -> Work {

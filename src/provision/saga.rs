@@ -206,6 +206,7 @@ impl Saga {
             Some(_) => {}
         }
         let mut reservation = self.reserve(user, created).await?;
+        failpoint!("provision.name-reserved");
         // The one who had a reservation before ours gave it back after writing the URI: whoever reserves sees it now.
         if let Some(settled) = self.tidy(&reservation).await? {
             return Ok(settled);
@@ -216,10 +217,14 @@ impl Saga {
                 None => reservation = self.next_name(reservation).await?,
             }
         };
+        failpoint!("provision.bucket-made");
         let bucket = &reservation.bucket;
         self.0.settings.settle(&self.0.s3, bucket, user, starting, Mending::Mend).await?;
+        failpoint!("provision.settings-put");
         let served = self.write_uri(user, bucket, starting).await?;
+        failpoint!("provision.uri-written");
         state.release_reservation(user).await?;
+        failpoint!("provision.reservation-released");
         if served == Served::Provisioned {
             self.report(user, bucket, created, origin);
         }
@@ -358,6 +363,7 @@ impl Saga {
         let orphan =
             Orphan { bucket: bucket.clone(), user: user.clone(), reason: reason.to_owned(), at: clock::now_secs() };
         self.0.state.record_orphan(&orphan).await?;
+        failpoint!("provision.orphan-recorded");
         tracing::warn!(
             event = "bucket.orphaned",
             user_id = user.as_str(),

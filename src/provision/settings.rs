@@ -132,6 +132,7 @@ impl BucketSettings {
         let mut drift = Vec::new();
         let look = Look { s3, bucket, starting, mending };
         look.owner(user, &mut drift).await?;
+        failpoint!("provision.bucket-tagged");
         if self.block_public_access {
             look.public_access(&mut drift).await?;
         }

@@ -127,6 +127,7 @@ impl Server {
         };
         match self.serve(&user, payload.created, Origin::Sweep, stop).await.map_err(ProvisionError::into_anyhow)? {
             Ending::Served(served) => {
+                failpoint!("provision.user-retried");
                 state.release_quarantine(entry.kind, &entry.id).await?;
                 Ok(if served == Served::Provisioned { Finding::Provisioned } else { Finding::Fine })
             }

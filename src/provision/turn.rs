@@ -207,6 +207,7 @@ impl Turn {
         if self.save_all(&discovery.discovered).await? == Written::Refused {
             return Ok(Written::Refused);
         }
+        failpoint!("provision.shards-discovered");
         if self.note_gaps().await? == Written::Refused {
             return Ok(Written::Refused);
         }
@@ -248,6 +249,7 @@ impl Turn {
                 at: clock::now_secs(),
             };
             note_gap(&self.reading.server, &record).await?;
+            failpoint!("provision.gap-noted");
             self.memory.sweep_owed = Some(record.cause);
             if self.remember().await? == Written::Refused {
                 return Ok(Written::Refused);
@@ -281,6 +283,7 @@ impl Turn {
             if self.reading.save(&checkpoint).await? == Written::Refused {
                 return Ok(Written::Refused);
             }
+            failpoint!("provision.shard-begun");
             let reading = self.reading.clone();
             self.readers.spawn(async move { (start.shard.clone(), reading.read(start).await) });
         }
@@ -390,6 +393,7 @@ impl Turn {
         if swept == Swept::InPart {
             return Ok(Written::Yes);
         }
+        failpoint!("provision.users-swept");
         self.reading.beat.served();
         for shard in covered {
             let checkpoints = self.reading.lineage().acknowledge(&shard);

@@ -59,6 +59,7 @@ async fn delete_all(queue: Queue, mut incoming: mpsc::Receiver<String>) {
 async fn delete(queue: &Queue, mut receipts: Vec<String>) {
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=ATTEMPTS {
+        failpoint!("queue.message-done");
         let why = match queue.delete_batch(&receipts).await {
             Ok(failed) => {
                 let (stale, again): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, error)| is_stale(error));

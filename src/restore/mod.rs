@@ -229,12 +229,16 @@ impl Restorer {
         was: &ETag,
         placement: &Placement,
     ) -> anyhow::Result<()> {
+        failpoint!("restore.copied-back");
         self.untag(id).await?;
+        failpoint!("restore.untagged");
         self.place(id, was, placement).await?;
+        failpoint!("restore.ledger-updated");
         let first_to_finish = match row {
             Some(row) => self.state.drop_restore(row).await? == Dropped::Yes,
             None => true,
         };
+        failpoint!("restore.row-dropped");
         if first_to_finish {
             self.completed(id, row, placement.class);
         }
@@ -276,7 +280,9 @@ impl Restorer {
             payload: payload.to_string(),
         };
         self.state.quarantine(&entry).await?;
+        failpoint!("restore.set-aside");
         self.untag(id).await?;
+        failpoint!("restore.given-up-untagged");
         if let Some(row) = row {
             // A later request is none of ours to end.
             if self.state.drop_restore(row).await? == Dropped::NotThere {

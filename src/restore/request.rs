@@ -128,7 +128,9 @@ impl Restorer {
         let id = &id;
         match answer {
             Answer::Begun(tier) => {
+                failpoint!("restore.requested");
                 self.tag(id).await?;
+                failpoint!("restore.tagged");
                 let expected_by = expected_by(object, tier, noted.record.requested_at);
                 tracing::info!(
                     event = "restore.requested",
@@ -166,6 +168,7 @@ impl Restorer {
         let mut tier = plan.tier;
         loop {
             let noted = self.state.note_restore(row, RequestRecord { tier, ..record.clone() }).await?;
+            failpoint!("restore.noted");
             self.pace.turn().await;
             let error = match self.s3.restore(&id, plan.days, sdk_tier(tier)).await {
                 Ok(()) => return Ok((Answer::Begun(tier), noted)),

@@ -170,6 +170,7 @@ impl Restorer {
                 | Asked::Missing => {}
             }
         }
+        failpoint!("restore.retried");
         self.state.release_quarantine(QuarantineKind::Restore, &entry.id).await?;
         Ok(())
     }

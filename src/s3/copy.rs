@@ -363,6 +363,8 @@ fn copied(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::tiering::object::{BucketName, ObjectKey};
 
@@ -378,6 +380,35 @@ mod tests {
             assert_eq!(copy_source(&id, &ObjectHead::sample("e")), expected, "{key}");
             let versioned = ObjectHead { version_id: Some("v+1".to_owned()), ..ObjectHead::sample("e") };
             assert_eq!(copy_source(&id, &versioned), format!("{expected}?versionId=v%2B1"));
+        }
+    }
+
+    proptest! {
+        /// A server decodes the path once; a plus in a path is a plus.
+        #[test]
+        fn any_key_and_version_read_back_as_they_were_sent(key in "\\PC{1,60}|[\u{1}-\u{7f}]{1,60}", version in "\\PC{1,20}") {
+            let id = ObjectId::new(BucketName::new("bucket").unwrap(), ObjectKey::new(key.as_str()).unwrap());
+            let head = ObjectHead { version_id: Some(version.clone()), ..ObjectHead::sample("e") };
+            let sent = copy_source(&id, &head);
+            let (path, query) = sent.split_once('?').unwrap();
+            prop_assert!(sent.is_ascii() && !path.contains('+') && !query.contains('?'), "{}", sent);
+            let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            prop_assert_eq!(decoded(path), format!("bucket/{key}"));
+            prop_assert_eq!(decoded(query), format!("versionId={version}"));
+        }
+
+        #[test]
+        fn any_tags_read_back_as_they_were_sent(tags in prop::collection::vec((any::<String>(), any::<String>()), 0..4)) {
+            let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            let sent = tag_query(&tags);
+            let read: Vec<(String, String)> = sent
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| pair.split_once('=').unwrap())
+                .map(|(key, value)| (decoded(key), decoded(value)))
+                .collect();
+            prop_assert!(!sent.contains('+'));
+            prop_assert_eq!(read, tags);
         }
     }
 

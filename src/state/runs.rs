@@ -130,6 +130,7 @@ impl State {
             .with_str("report", report.to_string())
             .with_ttl(ended_at + Duration::days(HISTORY_DAYS));
         self.put(&pk(job), &format!("{HISTORY}{}", rfc3339(started_at)), item).await?;
+        failpoint!("job.history-written");
         if ok == RunOutcome::Ok {
             self.put(&pk(job), "ok", Item::new().with_time("ended_at", ended_at)).await?;
         }

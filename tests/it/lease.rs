@@ -1,13 +1,16 @@
 //! Leases over the real table: who gets one, who keeps it, who is told that it is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use tierd::state::State;
 use tierd::state::lease::{Lease, LeaseRecord, Taken};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::proxy::{Fault, Proxy};
 use crate::world::World;
 
 const LIFE: Duration = Duration::from_millis(1500);
@@ -133,4 +136,43 @@ async fn who_is_told_to_stop_does_not_wait_for_a_holder() {
     let started = Instant::now();
     assert!(daemon(&world, "two").take_lease_unless(&stop, "job").await.unwrap().is_none());
     assert!(started.elapsed() < LIFE, "{:?}", started.elapsed());
+}
+
+/// A scheduled run whose lease is lost half-way used to say that all was well, and left out what it had not come to.
+#[tokio::test]
+async fn a_job_that_loses_its_lease_has_failed_and_says_so() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let mut world = World::at(&proxy.endpoint, "leasejob", "").await;
+    let logs = world.bucket("logs").await;
+    world.reconfigure(&format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{logs}\"\n")).await;
+    let state = world.app.state.clone();
+    let table = world.settings().state.table.clone();
+    let dynamodb = World::new("leasethief", "").await.dynamodb().clone();
+    // While the logs are listed, somebody else takes the lease.
+    let stolen = Arc::new(Notify::new());
+    proxy.fault({
+        let stolen = stolen.clone();
+        move |request| {
+            (request.operation() == "LIST").then(|| {
+                stolen.notify_one();
+                Fault::Delay(Duration::from_secs(4))
+            })
+        }
+    });
+    let thief = async {
+        stolen.notified().await;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let taking = dynamodb.update_item().table_name(table).key("pk", text("lease")).key("sk", text("job#ingest"));
+        taking
+            .update_expression("SET holder = :thief, fence = fence + :one")
+            .expression_attribute_values(":thief", text("somebody else"))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .send()
+            .await
+            .unwrap();
+    };
+    let ((code, report), ()) = tokio::join!(world.run_json(&["job", "ingest"]), thief);
+    assert_eq!((code, report["outcome"].as_str()), (1, Some("failed")), "{report:#}");
+    assert!(report["problems"].to_string().contains("lease was lost"), "{report:#}");
+    assert_eq!(state.last_ok("ingest").await.unwrap(), None, "it is no evidence that the logs were read");
 }

@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
+mod chaos;
 mod cli;
+mod corpus;
 mod daemon;
 mod emf;
+mod failpoints;
 mod gate;
 mod harness;
 mod iam;

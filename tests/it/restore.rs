@@ -101,7 +101,7 @@ pub async fn restore_at_s3(world: &World, id: &ObjectId) {
         .expect("a restore");
 }
 
-async fn is_back(world: &World, id: &ObjectId) -> bool {
+pub async fn is_back(world: &World, id: &ObjectId) -> bool {
     class(world, id).await == StorageClass::Standard
         && !tags(world, id).await.contains_key("RestoreRequested")
         && world.app.state.restore_row(id).await.unwrap().is_none()
@@ -147,7 +147,7 @@ pub async fn depth(world: &World, queue: &str) -> u32 {
 }
 
 /// Has the bucket tell of its restores as provisioning does.
-async fn notify(world: &World, bucket: &str) {
+pub async fn notify(world: &World, bucket: &str) {
     let queue = QueueConfiguration::builder()
         .queue_arn(format!(
             "arn:aws:sqs:{}:123456789012:{}",

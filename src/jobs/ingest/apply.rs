@@ -106,7 +106,9 @@ impl Run<'_> {
         let rows = write::write(&writer, updates, &mut self.objects).await?;
         progress.resume(&counting);
         let Rows::All(closed) = rows else { return Ok(Applied::Stopped) };
+        failpoint!("ingest.rows-written");
         gaps::note(&self.ingest.state, closed, batch.number).await?;
+        failpoint!("ingest.gaps-noted");
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {
             Written::Yes => Ok(Applied::Done(figures)),
@@ -183,6 +185,7 @@ impl Run<'_> {
             if settled == Written::Refused {
                 return Err(AnotherWriter(batch.number).into());
             }
+            failpoint!("ingest.set-aside-noted");
         }
         for (at, reason) in &all {
             let file = &batch.files[*at];
@@ -201,6 +204,7 @@ impl Run<'_> {
                 payload: find::payload(file),
             };
             self.ingest.state.quarantine(&entry).await?;
+            failpoint!("ingest.file-quarantined");
             self.quarantined.insert(entry.id.clone(), entry);
         }
         Ok(all)
@@ -219,6 +223,7 @@ impl Run<'_> {
     /// Takes one file out of the quarantine.
     pub(super) async fn release(&mut self, id: &str) -> Result<()> {
         self.ingest.state.release_quarantine(QuarantineKind::LogFile, id).await?;
+        failpoint!("ingest.file-released");
         self.quarantined.remove(id);
         Ok(())
     }

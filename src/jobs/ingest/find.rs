@@ -162,11 +162,13 @@ pub(super) async fn note(
                     directory.place.prefix
                 );
             }
+            failpoint!("ingest.cursor-moved");
             cursors.insert((*directory.place).clone(), new);
         }
     }
     if found.whole_sources.len() == sources.len() {
         note_coverage(state, sources, found, &cursors).await?;
+        failpoint!("ingest.coverage-noted");
     }
     if found.reach == Reach::Sweep {
         for batch in found.expirable.iter().filter(|batch| may_expire(batch, &cursors)) {

@@ -179,6 +179,7 @@ impl Run<'_> {
                     (Written::Refused, next) => return Err(AnotherWriter(next.last).into()),
                 }
             };
+            failpoint!("ingest.manifest-written");
             sequence = next;
             let through_day = sequence.through_day.unwrap_or_default();
             let number = sequence.last;
@@ -250,6 +251,7 @@ impl Run<'_> {
             self.apply_batch(&batch).await.with_context(|| format!("batch {number} waits for the next run"))?;
         if let Applied::Done(figures) = &applied {
             figures.add_to(&mut self.report);
+            failpoint!("ingest.batch-done");
             self.report.batches += 1;
             if !self.is_dry() {
                 tracing::info!(event = "ingest.batch.done", batch = number, figures = %figures.to_json(), "batch counted");

@@ -159,6 +159,7 @@ impl Writing<'_> {
         let Attempt { update, seen, result, tries, round } = attempt;
         match result {
             Ok(counted) => {
+                failpoint!("ingest.row-counted");
                 self.pace.went_through();
                 self.writer.progress.add_done(1);
                 if let Counted::Now(before) | Counted::Before(before) = counted {

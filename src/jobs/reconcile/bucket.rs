@@ -225,6 +225,7 @@ impl Reconcile {
             .map(|effect| async move {
                 let effect = effect?;
                 let change = self.ledger.apply(bucket, &effect, started).await;
+                failpoint!("reconcile.effect-applied");
                 anyhow::Ok((effect, change.context("writing to the ledger")?))
             })
             .buffer_unordered(self.write_concurrency);

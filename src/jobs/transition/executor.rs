@@ -366,6 +366,7 @@ impl Inner {
     ) -> Done {
         let now_at =
             Placement { etag: copied.etag, class: copied.class, size: head.size, class_since: clock::now_secs() };
+        failpoint!("transition.object-copied");
         // A row that was changed or dropped since is left to the next reconcile, which sees the object as it is then.
         match bookkeeper.place(Placing { id: id.clone(), expected: planned.etag.clone(), now_at }).await {
             Ok(Change::Made | Change::Refused) => {}
@@ -374,6 +375,7 @@ impl Inner {
                 return Done::Failed(problem);
             }
         }
+        failpoint!("transition.ledger-updated");
         let (old, new) = (version_name(head.version_id.as_deref()), version_name(copied.version_id.as_deref()));
         if facts.versioning != Versioning::Never
             && self.versions == Versions::CopyAndDeletePrevious

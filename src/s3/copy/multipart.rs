@@ -37,8 +37,12 @@ impl S3 {
         let size = request.head.size;
         let part_bytes = part_bytes(size, request.copies.part_bytes).ok_or(Uncarriable::Size(size))?;
         let upload_id = self.begin(request, carried).await?;
+        failpoint!("copy.upload-begun");
         let outcome = match self.copy_parts(request, &upload_id, part_bytes, stop).await {
-            Ok(parts) => self.complete(request, &upload_id, parts).await,
+            Ok(parts) => {
+                failpoint!("copy.parts-copied");
+                self.complete(request, &upload_id, parts).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome

@@ -90,6 +90,7 @@ pub(super) fn elapsed_days(since: DateTime<Utc>, now: DateTime<Utc>) -> u64 {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::tiering::object::{BucketName, ObjectId, ObjectKey};
@@ -135,6 +136,39 @@ mod tests {
     fn without_a_last_use_there_is_no_decision() {
         let unknown = LedgerRow { event_time: None, ..row(1, TimeDelta::zero()) };
         assert_eq!(Recency::default().decide(&unknown, now()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_known_use_has_a_class_that_only_gets_colder_with_age(
+            bounds in prop::collection::btree_set(0u32..400, 0..5),
+            idle in prop::collection::vec(-90_000i64..40_000_000, 2..20),
+            count in 0u64..5,
+        ) {
+            // As many classes as there are steps; which they are does not matter here.
+            let classes = StorageClass::MANAGED.into_iter().filter(|class| class.is_destination());
+            let steps: Vec<RecencyStep> = bounds
+                .iter()
+                .map(|bound| Some(*bound))
+                .chain([None])
+                .zip(classes)
+                .map(|(up_to_days, class)| RecencyStep { up_to_days, class })
+                .collect();
+            let policy = Recency::new(steps.clone()).unwrap();
+            let mut idle = idle;
+            idle.sort_unstable();
+            let mut before = 0;
+            for seconds in idle {
+                let row = row(count, TimeDelta::seconds(seconds));
+                let decision = policy.decide(&row, now()).expect("a use is known");
+                let step = steps.iter().position(|step| step.class == decision.target).unwrap();
+                prop_assert!(step >= before, "{seconds} s: {:?}", decision);
+                before = step;
+                // Once it lies there, the policy wants nothing else.
+                let moved = LedgerRow { class: Some(decision.target), class_since: Some(now()), ..row };
+                prop_assert_eq!(policy.decide(&moved, now()), Some(decision));
+            }
+        }
     }
 
     #[test]

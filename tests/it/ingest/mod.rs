@@ -49,7 +49,7 @@ async fn put_log(world: &World, bucket: &str, key: &str, content: Vec<u8>) {
 }
 
 /// The whole ledger, as the model has it.
-async fn counted(world: &World) -> Counts {
+pub async fn counted(world: &World) -> Counts {
     let mut counts = BTreeMap::new();
     let mut pages = world
         .dynamodb()
