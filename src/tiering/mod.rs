@@ -14,6 +14,7 @@ pub mod restore;
 pub mod s3_event;
 pub mod schedule;
 pub mod shards;
+pub mod simulate;
 pub mod storage_class;
 pub mod usage;
 pub mod user_event;

@@ -1,0 +1,4 @@
+//! Replays a trace of accesses under a policy, and says what it would have cost.
+pub mod account;
+pub mod optimum;
+pub mod trace;
