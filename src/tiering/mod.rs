@@ -1,6 +1,7 @@
 //! The pure core: every decision, no I/O.
 pub mod access;
 pub mod access_log;
+pub mod adaptive;
 pub mod bucket_name;
 pub mod cost;
 pub mod evidence;

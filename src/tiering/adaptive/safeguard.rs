@@ -1,0 +1,38 @@
+//! Whom to follow: the expert that has been the cheapest on the bucket's own history.
+
+/// How much cheaper another expert must have been before it is followed.
+const HYSTERESIS: f64 = 0.02;
+
+/// What of the past counts after one period of 30 days.
+const MEMORY: f64 = 0.97;
+
+/// The experts' costs so far, and the one that is followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Safeguard {
+    costs: Vec<f64>,
+    following: usize,
+}
+
+impl Safeguard {
+    /// `start` is followed until another has proved cheaper.
+    pub fn new(experts: usize, start: usize) -> Self {
+        Self { costs: vec![0.0; experts], following: start }
+    }
+
+    pub fn following(&self) -> usize {
+        self.following
+    }
+
+    /// Takes what a period has cost under each expert, in their order.
+    pub fn learn(&mut self, period_usd: &[f64]) {
+        for (cost, period) in self.costs.iter_mut().zip(period_usd) {
+            *cost = *cost * MEMORY + period;
+        }
+        let best = (0..self.costs.len()).min_by(|a, b| self.costs[*a].total_cmp(&self.costs[*b]));
+        if let Some(best) = best
+            && self.costs[best] < self.costs[self.following] * (1.0 - HYSTERESIS)
+        {
+            self.following = best;
+        }
+    }
+}
