@@ -8,11 +8,11 @@ use crate::tiering::cost::Prices;
 use crate::tiering::evidence::{Day, IDLE_FROM, ObjectEvidence, days_between, idle_bin};
 use crate::tiering::storage_class::StorageClass;
 
-/// Sizes by powers of two: from 4 KiB, below which nothing is worth a move, to 1 GiB, above which requests cost nothing beside the
+/// Sizes by powers of two: from 16 KiB, below which nothing is worth a move, to 32 MiB, above which requests cost nothing beside the
 /// gigabytes.
-const LOG_SIZES: std::ops::RangeInclusive<u32> = 12..=30;
-/// Bytes read on an access-day as a share of the object, by powers of two.
-const LOG_VOLUMES: std::ops::RangeInclusive<i32> = -4..=6;
+const LOG_SIZES: std::ops::RangeInclusive<u32> = 14..=25;
+/// Bytes read on an access-day as a share of the object, by powers of four.
+const LOG_VOLUMES: std::ops::RangeInclusive<i32> = -2..=3;
 
 /// An object as a decision looks at it.
 #[derive(Debug, Clone, Copy)]
@@ -38,12 +38,20 @@ pub struct Learned {
     hazards: Hazards,
     rules: Rules,
     plans: Vec<OnceLock<Plan>>,
+    before: Vec<Option<Plan>>,
 }
 
 impl Learned {
-    pub fn new(prices: &Prices, hazards: Hazards, rules: Rules) -> Self {
+    /// `before` is what the expert knew until now; its plans are where the new ones begin.
+    pub fn new(prices: &Prices, hazards: Hazards, rules: Rules, before: Option<Self>) -> Self {
         let count = LOG_SIZES.count() * LOG_VOLUMES.count();
-        Self { prices: prices.clone(), hazards, rules, plans: (0..count).map(|_| OnceLock::new()).collect() }
+        let none = || (0..count).map(|_| None).collect();
+        let before = before.map_or_else(none, |before| {
+            let Self { plans, before, .. } = before;
+            plans.into_iter().zip(before).map(|(plan, older)| plan.into_inner().or(older)).collect()
+        });
+        let plans = (0..count).map(|_| OnceLock::new()).collect();
+        Self { prices: prices.clone(), hazards, rules, plans, before }
     }
 
     pub fn hazards(&self) -> &Hazards {
@@ -75,14 +83,15 @@ impl Learned {
             read if read > 0.0 => read / bytes as f64,
             _ => 1.0,
         };
-        let log_volume = (share.log2().round() as i32).clamp(*LOG_VOLUMES.start(), *LOG_VOLUMES.end());
+        let log_volume = ((share.log2() / 2.0).round() as i32).clamp(*LOG_VOLUMES.start(), *LOG_VOLUMES.end());
         let size = (log_size - LOG_SIZES.start()) as usize;
         let volume = (log_volume - LOG_VOLUMES.start()) as usize;
-        self.plans[size * LOG_VOLUMES.count() + volume].get_or_init(|| {
+        let place = size * LOG_VOLUMES.count() + volume;
+        self.plans[place].get_or_init(|| {
             let bytes = (f64::from(log_size) + 0.5).exp2();
-            let share = f64::from(log_volume).exp2();
+            let share = f64::from(2 * log_volume).exp2();
             let kind = Kind { bytes: bytes as u64, bytes_read: (bytes * share) as u64, reads: share.ceil() as u64 };
-            Plan::solve(&self.prices, &self.hazards, kind, &self.rules)
+            Plan::solve(&self.prices, &self.hazards, kind, &self.rules, self.before[place].as_ref())
         })
     }
 }

@@ -16,8 +16,8 @@ use crate::tiering::storage_class::StorageClass;
 const DISCOUNT: f64 = 0.9985;
 
 /// When the differences between states change by less than this share in a round, the plan is good.
-const PRECISION: f64 = 1e-4;
-const MOST_ROUNDS: usize = 150;
+const PRECISION: f64 = 1e-3;
+const MOST_ROUNDS: usize = 40;
 
 /// Where an object is, as far as costs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,13 @@ pub struct Rules {
     pub restore_days: u32,
 }
 
+impl Rules {
+    /// Whether an object can be there by these rules. It may have come into any class that is read at once by older ones.
+    fn reach(&self, place: Place) -> bool {
+        !place.class().is_archive() || self.classes.contains(&place.class())
+    }
+}
+
 type Grid<T> = [[[T; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()];
 
 /// The best class from every state.
@@ -160,6 +167,7 @@ pub struct Plan {
     /// What the future costs from where nothing is moved today.
     stay: Box<Grid<f64>>,
     best: Box<Grid<Place>>,
+    least: Box<Grid<f64>>,
 }
 
 impl Plan {
@@ -178,10 +186,23 @@ impl Plan {
         Some(self.stay[Place::entered(to, bin)? as usize][bin][class])
     }
 
-    /// Works it out.
-    pub fn solve(prices: &Prices, hazards: &Hazards, kind: Kind, rules: &Rules) -> Self {
-        Solver::new(prices, hazards, kind, rules).solve()
+    /// Works it out. `before`, a plan for the same kind by older hazards, saves most of the work.
+    pub fn solve(prices: &Prices, hazards: &Hazards, kind: Kind, rules: &Rules, before: Option<&Plan>) -> Self {
+        let mut solver = Solver::new(prices, hazards, kind, rules);
+        if let Some(before) = before {
+            solver.least = before.least.clone();
+        }
+        solver.solve()
     }
+}
+
+/// A stay through a bin: what it costs is `fixed`, and a share of what each of the states costs that it may lead to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Step {
+    fixed: f64,
+    read: f64,
+    aged: f64,
+    next: f64,
 }
 
 struct Solver<'a> {
@@ -190,6 +211,7 @@ struct Solver<'a> {
     daily: [[f64; IDLE_BINS]; PLACES.len()],
     read: [f64; PLACES.len()],
     end: [f64; PLACES.len()],
+    steps: Box<Grid<Step>>,
     /// The classes that may be entered, each with what it costs from every place; infinite where there is no such move.
     entries: Vec<(StorageClass, [f64; PLACES.len()])>,
     /// The classes of heat that a read leads to: the lower one, and the share of the next higher one.
@@ -207,17 +229,14 @@ impl<'a> Solver<'a> {
             daily: [[0.0; IDLE_BINS]; PLACES.len()],
             read: [0.0; PLACES.len()],
             end: [0.0; PLACES.len()],
+            steps: Box::new([[[Step::default(); HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             entries: Vec::new(),
             hotter: hotter(),
-            // What is to be worked out later first: a young place leads to an old one.
-            places: PLACES.into_iter().rev().collect(),
+            places: PLACES.into_iter().filter(|place| rules.reach(*place)).collect(),
             stay: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             least: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             best: Box::new([[[Place::Standard; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
         };
-        solver
-            .places
-            .sort_by_key(|place| place.aged().map_or(0, |(next, _)| if next.aged().is_some() { 2 } else { 1 }));
         let question = |from: Place, to| MoveQuestion {
             from: Stored { class: from.class(), bytes: kind.bytes, idle_days: 0 },
             to,
@@ -251,6 +270,13 @@ impl<'a> Solver<'a> {
             });
             solver.entries.push((*class, into));
         }
+        for place in solver.places.clone() {
+            for bin in 0..IDLE_BINS {
+                for class in 0..HEAT_CLASSES {
+                    solver.steps[place as usize][bin][class] = solver.step(place, bin, class);
+                }
+            }
+        }
         solver
     }
 
@@ -260,13 +286,13 @@ impl<'a> Solver<'a> {
                 break;
             }
         }
-        Plan { stay: self.stay, best: self.best }
+        Plan { stay: self.stay, best: self.best, least: self.least }
     }
 
     /// One round over all states, the longest idle first; returns how much the differences between states after a read changed, as
     /// a share. What all states gain alike changes no decision.
     fn round(&mut self) -> f64 {
-        let before = self.least.clone();
+        let before: [[f64; HEAT_CLASSES]; PLACES.len()] = std::array::from_fn(|place| self.least[place][0]);
         for bin in (0..IDLE_BINS).rev() {
             for class in 0..HEAT_CLASSES {
                 for i in 0..self.places.len() {
@@ -281,7 +307,7 @@ impl<'a> Solver<'a> {
             for class in 0..HEAT_CLASSES {
                 let now = self.least[place][0][class];
                 if now.is_finite() {
-                    let change = now - before[place][0][class];
+                    let change = now - before[place][class];
                     (low, high, size) = (low.min(change), high.max(change), size.max(now.abs()));
                 }
             }
@@ -291,31 +317,37 @@ impl<'a> Solver<'a> {
 
     fn stay_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
         let i = place as usize;
-        let read = self.hazards.read(class, bin);
-        let end = self.hazards.end(class, bin).min(1.0 - read);
-        let idle = (1.0 - read - end) * DISCOUNT;
+        let step = &self.steps[i][bin][class];
         let (lower, share) = self.hotter[bin][class];
         let after = &self.least[place.read() as usize][0];
         let then = after[lower] + share * (after[(lower + 1).min(HEAT_CLASSES - 1)] - after[lower]);
-        let mut day = self.daily[i][bin] + read * (self.read[i] + DISCOUNT * then) + end * self.end[i];
-        let mut goes_on = idle;
-        if let Some((next, days)) = place.aged() {
-            day += idle / days * self.least[next as usize][bin][class];
-            goes_on = idle * (1.0 - 1.0 / days);
-        }
-        match days_of_bin(bin) {
-            None => day / (1.0 - goes_on),
-            Some(days) => {
-                let left = goes_on.powi(days as i32);
-                day * (1.0 - left) / (1.0 - goes_on) + left * self.least[i][bin + 1][class]
-            }
+        let aged = place.aged().map_or(0.0, |(aged, _)| step.aged * self.least[aged as usize][bin][class]);
+        let next = if bin + 1 < IDLE_BINS { step.next * self.least[i][bin + 1][class] } else { 0.0 };
+        step.fixed + step.read * then + aged + next
+    }
+
+    fn step(&self, place: Place, bin: usize, class: usize) -> Step {
+        let i = place as usize;
+        let read = self.hazards.read(class, bin);
+        let end = self.hazards.end(class, bin).min(1.0 - read);
+        let idle = (1.0 - read - end) * DISCOUNT;
+        let aging = place.aged().map_or(0.0, |(_, days)| 1.0 / days);
+        let goes_on = idle * (1.0 - aging);
+        let next = days_of_bin(bin).map_or(0.0, |days| goes_on.powi(days as i32));
+        // Days that are spent in the bin, the later ones worth less.
+        let days = (1.0 - next) / (1.0 - goes_on);
+        Step {
+            fixed: days * (self.daily[i][bin] + read * self.read[i] + end * self.end[i]),
+            read: days * read * DISCOUNT,
+            aged: days * idle * aging,
+            next,
         }
     }
 
     /// Takes the better of staying and moving, from every place. Staying wins a tie.
     fn choose(&mut self, bin: usize, class: usize) {
-        for place in PLACES {
-            let i = place as usize;
+        for place in &self.places {
+            let (place, i) = (*place, *place as usize);
             let (mut least, mut best) = (self.stay[i][bin][class], place);
             for (to, into) in &self.entries {
                 let Some(entered) = Place::entered(*to, bin) else { continue };

@@ -83,29 +83,33 @@ pub fn run(
         let general = Hazards::prior().learned(&pooled);
         for (bucket, table) in buckets.iter_mut().zip(&tables) {
             let hazards = general.learned(table);
+            let mut before = std::mem::take(&mut bucket.learned).into_iter();
             bucket.learned = EXPERTS
                 .iter()
-                .map(|expert| match expert {
-                    Expert::Learned { narrow, factor } => {
-                        let classes = if *narrow {
-                            vec![StorageClass::Standard, StorageClass::IntelligentTiering]
-                        } else {
-                            vec![
-                                StorageClass::Standard,
-                                StorageClass::IntelligentTiering,
-                                StorageClass::StandardIa,
-                                StorageClass::GlacierIr,
-                            ]
-                        };
-                        let rules = Rules {
-                            classes,
-                            delayed_read_usd: 0.0,
-                            restore: tariff.restore,
-                            restore_days: tariff.restore_days,
-                        };
-                        Some(Learned::new(tariff.prices, hazards.scaled(*factor), rules))
+                .map(|expert| {
+                    let before = before.next().flatten();
+                    match expert {
+                        Expert::Learned { narrow, factor } => {
+                            let classes = if *narrow {
+                                vec![StorageClass::Standard, StorageClass::IntelligentTiering]
+                            } else {
+                                vec![
+                                    StorageClass::Standard,
+                                    StorageClass::IntelligentTiering,
+                                    StorageClass::StandardIa,
+                                    StorageClass::GlacierIr,
+                                ]
+                            };
+                            let rules = Rules {
+                                classes,
+                                delayed_read_usd: 0.0,
+                                restore: tariff.restore,
+                                restore_days: tariff.restore_days,
+                            };
+                            Some(Learned::new(tariff.prices, hazards.scaled(*factor), rules, before))
+                        }
+                        _ => None,
                     }
-                    _ => None,
                 })
                 .collect();
         }
