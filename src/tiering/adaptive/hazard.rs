@@ -11,7 +11,7 @@ use crate::tiering::evidence::{Cell, HEAT_CLASSES, IDLE_BINS, IDLE_FROM, IdleTab
 pub(super) const HEAT_OF_CLASS: [f64; HEAT_CLASSES] = [0.0, 1.0, 1.35, 2.0, 3.5, 7.0, 16.0, 40.0];
 
 /// How many reads the expectation of a cell weighs.
-const CELL_WEIGHT: f64 = 2.0;
+const CELL_WEIGHT: f64 = 0.5;
 
 /// How many reads the expectation of a class weighs.
 const CLASS_WEIGHT: f64 = 4.0;

@@ -75,6 +75,17 @@ impl Learned {
         Choice { target, until: next_bin.min(next_place) }
     }
 
+    /// What all the time to come costs for the object, a later dollar being worth less. Scaled to its size from that which its
+    /// plan is made for. None if no plan can tell.
+    pub fn future_usd(&self, object: &View<'_>, today: Day) -> Option<f64> {
+        let idle_days = object.evidence.idle_days(today)?.max(1);
+        let since_class = days_between(object.class_since, today);
+        let place = Place::of(object.class, since_class, idle_days, idle_days.min(since_class))?;
+        let plan = self.plan(object);
+        let scale = object.bytes as f64 / plan.bytes() as f64;
+        Some(scale * plan.least_usd(place, idle_bin(idle_days), object.evidence.heat_class()))
+    }
+
     /// The plan for objects like this one.
     pub fn plan(&self, object: &View<'_>) -> &Plan {
         let bytes = object.bytes.max(1);

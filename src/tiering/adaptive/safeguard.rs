@@ -23,14 +23,17 @@ impl Safeguard {
         self.following
     }
 
-    /// Takes what a period has cost under each expert, in their order.
-    pub fn learn(&mut self, period_usd: &[f64]) {
+    /// Takes what a period has cost under each expert, in their order, and what is ahead of each from where it has brought the
+    /// objects: an expert that has paid for moves shall not look dear for it.
+    pub fn learn(&mut self, period_usd: &[f64], ahead_usd: &[f64]) {
         for (cost, period) in self.costs.iter_mut().zip(period_usd) {
             *cost = *cost * MEMORY + period;
         }
-        let best = (0..self.costs.len()).min_by(|a, b| self.costs[*a].total_cmp(&self.costs[*b]));
+        let base = ahead_usd.iter().copied().fold(f64::INFINITY, f64::min);
+        let cost = |expert: usize| self.costs[expert] + ahead_usd[expert] - base;
+        let best = (0..self.costs.len()).min_by(|a, b| cost(*a).total_cmp(&cost(*b)));
         if let Some(best) = best
-            && self.costs[best] < self.costs[self.following] * (1.0 - HYSTERESIS)
+            && cost(best) < cost(self.following) * (1.0 - HYSTERESIS)
         {
             self.following = best;
         }

@@ -164,6 +164,7 @@ type Grid<T> = [[[T; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()];
 /// The best class from every state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    bytes: u64,
     /// What the future costs from where nothing is moved today.
     stay: Box<Grid<f64>>,
     best: Box<Grid<Place>>,
@@ -171,6 +172,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The size that it is made for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The class in which an object in this state should be.
     pub fn best(&self, place: Place, bin: usize, class: usize) -> StorageClass {
         self.best[place as usize][bin][class].class()
@@ -179,6 +185,11 @@ impl Plan {
     /// What all the time to come costs, a later dollar being worth less, if it stays today.
     pub fn staying_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
         self.stay[place as usize][bin][class]
+    }
+
+    /// What all the time to come costs if it is moved when that is best.
+    pub fn least_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
+        self.least[place as usize][bin][class]
     }
 
     /// The same if it is moved into `to` today, without what the move costs. None if no plan has it there.
@@ -192,7 +203,7 @@ impl Plan {
         if let Some(before) = before {
             solver.least = before.least.clone();
         }
-        solver.solve()
+        solver.solve(kind.bytes)
     }
 }
 
@@ -280,13 +291,13 @@ impl<'a> Solver<'a> {
         solver
     }
 
-    fn solve(mut self) -> Plan {
+    fn solve(mut self, bytes: u64) -> Plan {
         for _ in 0..MOST_ROUNDS {
             if self.round() < PRECISION {
                 break;
             }
         }
-        Plan { stay: self.stay, best: self.best, least: self.least }
+        Plan { bytes, stay: self.stay, best: self.best, least: self.least }
     }
 
     /// One round over all states, the longest idle first; returns how much the differences between states after a read changed, as

@@ -125,7 +125,7 @@ pub fn run(
                 });
             }
             std::mem::swap(&mut course.closed, &mut bucket.closed);
-            let mut costs = Vec::new();
+            let (mut costs, mut ahead) = (Vec::new(), Vec::new());
             for (expert, shadows) in bucket.shadows.iter_mut().enumerate() {
                 let mut shadow = Course::new(tariff, cadence);
                 for (i, state) in shadows.iter_mut().enumerate() {
@@ -136,11 +136,55 @@ pub fn run(
                     });
                 }
                 costs.push(shadow.bill.total().total_usd());
+                let judge = bucket.learned[3].as_ref().expect("learned above");
+                ahead.push(
+                    shadows
+                        .iter()
+                        .filter_map(|state| {
+                            let held = state.held.filter(|held| held.bytes >= min_bytes)?;
+                            let class_since = Day::from(held.since);
+                            let view =
+                                View { class: held.class, bytes: held.bytes, class_since, evidence: &state.evidence };
+                            judge.future_usd(&view, Day::from(to))
+                        })
+                        .sum::<f64>(),
+                );
             }
             if fixed.is_none() {
-                bucket.safeguard.learn(&costs);
+                bucket.safeguard.learn(&costs, &ahead);
             }
             if let Some(log) = log.as_mut() {
+                if from % 240 == 0 && std::env::var("DUMP").is_ok() {
+                    let learned = bucket.learned[3].as_ref().unwrap();
+                    let evidence = crate::tiering::evidence::ObjectEvidence::default();
+                    let view =
+                        View { class: StorageClass::Standard, bytes: 3 << 20, class_since: 0, evidence: &evidence };
+                    let plan = learned.plan(&view);
+                    for class in 0..8 {
+                        use crate::tiering::adaptive::solve::Place;
+                        let row = |p| {
+                            (0..23)
+                                .map(|b| match plan.best(p, b, class) {
+                                    StorageClass::Standard => 'S',
+                                    StorageClass::IntelligentTiering => 'T',
+                                    StorageClass::StandardIa => 'A',
+                                    StorageClass::GlacierIr => 'G',
+                                    _ => '?',
+                                })
+                                .collect::<String>()
+                        };
+                        let h: Vec<String> =
+                            (0..23).map(|b| format!("{:.4}", learned.hazards().read(class, b))).collect();
+                        log.push(format!(
+                            "{from} class {class} S:{} T:{} A:{} G:{} h {}",
+                            row(Place::Standard),
+                            row(Place::Intelligent),
+                            row(Place::StandardIaOld),
+                            row(Place::GlacierIrOld),
+                            h.join(" ")
+                        ));
+                    }
+                }
                 log.push(format!("{} {from} {:?} -> {}", place.name.as_str(), costs, bucket.safeguard.following()));
             }
         }
