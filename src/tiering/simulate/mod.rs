@@ -2,5 +2,6 @@
 pub mod account;
 pub mod adaptive;
 pub mod optimum;
+pub mod policies;
 pub mod replay;
 pub mod trace;

@@ -89,7 +89,7 @@ impl<'a> Course<'a> {
         Self { tariff, cadence, bill: Bill::default(), closed: IdleTable::default() }
     }
 
-    /// Goes on with the object up to the beginning of `until`, and bills it up to there.
+    /// Goes on with the object up to the beginning of `until`. Its storage may not be billed so far: see [`Course::settle`].
     pub fn advance(
         &mut self,
         state: &mut ObjectState,
@@ -114,6 +114,10 @@ impl<'a> Course<'a> {
             self.happen(state, event);
             state.next_event += 1;
         }
+    }
+
+    /// Bills the object's storage up to the beginning of `until`.
+    pub fn settle(&mut self, state: &mut ObjectState, until: u16) {
         if let Some(held) = &mut state.held {
             self.tariff.store(held, until, &mut self.bill);
         }
