@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::progress_bar::ProgressBar;
-use super::{Exit, foreground};
+use super::{Exit, files, foreground};
 use crate::clock;
 use crate::config::Settings;
 use crate::progress::Progress;
@@ -58,27 +58,10 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
                 Form::Html => html::render(&report),
                 Form::Csv => csv::render(&report),
             };
-            write_whole(&file, &rendered).await.with_context(|| format!("writing {}", file.display()))?;
+            files::write_whole(&file, &rendered).await.with_context(|| format!("writing {}", file.display()))?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// Writes beside the file and renames: whoever looks meanwhile sees the old report or the new one, never half of one.
-async fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let written = async {
-        tokio::fs::write(&beside, text).await?;
-        tokio::fs::rename(&beside, file).await
-    };
-    match written.await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let _never_there = tokio::fs::remove_file(&beside).await;
-            Err(error)
-        }
-    }
 }
 
 #[cfg(test)]

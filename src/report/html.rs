@@ -15,7 +15,7 @@ use crate::tiering::plan::Totals;
 use crate::tiering::storage_class::StorageClass;
 use crate::tiering::usage::{AgeBand, SizeBand, Sum, Usage, add_up};
 
-const CSS: &str = include_str!("page.css");
+pub(super) const CSS: &str = include_str!("page.css");
 
 /// Runs that are drawn, and runs that are listed.
 const RUNS_DRAWN: usize = 30;

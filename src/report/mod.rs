@@ -13,6 +13,7 @@ pub mod html;
 mod human;
 #[cfg(test)]
 mod samples;
+pub mod simulation;
 mod svg;
 pub mod text;
 

@@ -4,6 +4,7 @@
 //! are made of the trace, a day being the smallest step: a use is at the day's beginning.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,6 +18,7 @@ use crate::tiering::cost::Prices;
 use crate::tiering::evidence::{IDLE_FROM, idle_bin};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{ETag, ObjectId, ObjectKey};
+use crate::tiering::policy::Decision;
 use crate::tiering::policy::frequency::{Census, Frequency};
 use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement};
 use crate::tiering::policy::recency::Recency;
@@ -103,15 +105,18 @@ impl<'a> Setup<'a> {
                 let minimum = self.guards.min_object_bytes;
                 AdaptiveRun::new(trace, self.tariff(), cadence, minimum, Follow::Safeguard).finish()
             }
-            Replayed::Optimum => {
-                let mut bill = Bill::default();
-                let mut optimum = Optimum::new(self.tariff());
-                for object in 0..trace.objects() {
-                    optimum.add(trace.events_of(object), trace.days, &mut bill);
-                }
-                bill
-            }
+            Replayed::Optimum => self.optimum(trace, 0..trace.objects()),
         }
+    }
+
+    /// The optimum of some of the objects.
+    pub(super) fn optimum(&self, trace: &Trace, objects: Range<usize>) -> Bill {
+        let mut bill = Bill::default();
+        let mut optimum = Optimum::new(self.tariff());
+        for object in objects {
+            optimum.add(trace.events_of(object), trace.days, &mut bill);
+        }
+        bill
     }
 
     fn all_into(&self, trace: &Trace, class: StorageClass) -> Bill {
@@ -124,10 +129,10 @@ impl<'a> Setup<'a> {
     fn recency(&self, trace: &Trace, cadence: Cadence) -> Bill {
         let mut ledger = Ledger::new(trace);
         self.each_object(trace, cadence, |day, state, held| {
-            let now = ledger.midnight(day);
+            let now = midnight(day);
             let row = ledger.row(state, held);
             let decision = self.recency.decide(row, now);
-            let to = self.judge(row, decision, now);
+            let to = self.judge(row, decision, state, now);
             Answer { to, again: self.recency_may_change(day, state, held) }
         })
     }
@@ -186,15 +191,12 @@ impl<'a> Setup<'a> {
                 }
             }
             let mut cut = census.cut(self.frequency);
-            let now = ledger.midnight(day);
+            let now = midnight(day);
             for state in &mut states {
                 let Some(mut held) = state.held else { continue };
                 let row = ledger.row(state, &held);
                 let decision = cut.decide(row);
-                if decision.target == held.class {
-                    continue;
-                }
-                if let Some(to) = self.judge(row, Some(decision), now) {
+                if let Some(to) = self.judge(row, Some(decision), state, now) {
                     course.tariff.change_class(&mut held, day, to, &mut course.bill);
                     state.held = Some(held);
                 }
@@ -210,21 +212,26 @@ impl<'a> Setup<'a> {
     fn judge(
         &self,
         row: &LedgerRow,
-        decision: Option<crate::tiering::policy::Decision>,
+        decision: Option<Decision>,
+        state: &ObjectState,
         now: DateTime<Utc>,
     ) -> Option<StorageClass> {
         let evidence = Evidence { last_ok_ingest: Some(now), covered_since: Some(DateTime::UNIX_EPOCH) };
         let bench = Bench { now, guards: self.guards, evidence, prices: self.prices };
-        match bench.judge(row, decision) {
+        match bench.judge_seen(row, decision, Some(&state.evidence)) {
             Judgement::Move(proposal) => Some(proposal.decision.target),
             Judgement::Stay(_) | Judgement::Skip { .. } => None,
         }
     }
 }
 
+/// A day of the trace as a time. Only differences of times matter to a policy, so the trace's first day is 1970-01-01.
+fn midnight(day: u16) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(day))
+}
+
 /// The rows that policies are shown, one at a time.
 struct Ledger {
-    first_day: DateTime<Utc>,
     row: LedgerRow,
 }
 
@@ -235,20 +242,15 @@ impl Ledger {
         // No policy goes by the key.
         let id = ObjectId::new(bucket, ObjectKey::new("k").expect("it is a key"));
         let etag = Some(ETag::new("e").expect("it is a tag"));
-        let first_day = DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(trace.first_day));
-        Self { first_day, row: LedgerRow { etag, ..LedgerRow::new(id) } }
-    }
-
-    fn midnight(&self, day: u16) -> DateTime<Utc> {
-        self.first_day + TimeDelta::days(i64::from(day))
+        Self { row: LedgerRow { etag, ..LedgerRow::new(id) } }
     }
 
     fn row(&mut self, state: &ObjectState, held: &Held) -> &LedgerRow {
         self.row.count = state.count;
-        self.row.event_time = Some(self.midnight(state.last_use));
+        self.row.event_time = Some(midnight(state.last_use));
         self.row.class = Some(held.class);
         self.row.size = Some(held.bytes);
-        self.row.class_since = Some(self.midnight(held.since));
+        self.row.class_since = Some(midnight(held.since));
         &self.row
     }
 }

@@ -6,7 +6,7 @@ use crate::tiering::evidence::{Day, DayAccess, IdleTable, ObjectEvidence};
 use crate::tiering::storage_class::StorageClass;
 
 /// On which days policies run. Days are those of the trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cadence {
     Daily,
     Weekly,
