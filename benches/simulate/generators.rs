@@ -12,6 +12,14 @@ pub struct Line {
     pub size: u64,
 }
 
+impl Line {
+    /// As a trace has it: `time,bucket,key,op,bytes,size`.
+    pub fn to_csv(&self) -> String {
+        let Self { time, key, op, bytes, size } = self;
+        format!("{time},bucket,folder/k{key:07},{op},{bytes},{size}")
+    }
+}
+
 /// What a kind is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
@@ -69,7 +77,13 @@ struct Object {
 
 impl Workload {
     pub fn new(seed: u64, objects: u32, days: u32) -> Self {
-        Self { random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d, days, objects, lines: Vec::new(), keys: 0 }
+        Self {
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d,
+            days,
+            objects,
+            lines: Vec::new(),
+            keys: 0,
+        }
     }
 
     /// Evenly in 0 to 1 (splitmix64).
@@ -413,6 +427,20 @@ fn never_read(w: &mut Workload) {
         let object = w.put(day, size);
         if w.chance(0.02) {
             let at = w.between(day, w.last());
+            w.get(object, at, 1.0);
+        }
+    }
+}
+
+/// For speed: every object with ten reads, over four powers of ten of time.
+pub fn ten_accesses(w: &mut Workload) {
+    for _ in 0..w.objects {
+        let day = w.some_day(0.5);
+        let size = w.size(4.0 * MB, 2.0);
+        let object = w.put(day, size);
+        let spread = 10_f64.powf(w.between(0.0, 2.2));
+        for _ in 0..10 {
+            let at = (day + w.exponential(spread)).min(w.last() - 0.01);
             w.get(object, at, 1.0);
         }
     }
