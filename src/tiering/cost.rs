@@ -506,7 +506,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn times(prices: &Prices, factor: f64) -> Prices {
+    pub(crate) fn times(prices: &Prices, factor: f64) -> Prices {
         fn scale(value: &mut serde_json::Value, factor: f64) {
             match value {
                 serde_json::Value::Number(n) => *value = (n.as_f64().unwrap() * factor).into(),

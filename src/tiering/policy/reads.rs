@@ -1,8 +1,8 @@
 //! How much an object will be read, as far as a guard can tell, and what that costs in another class.
 //!
 //! In the infrequent-access classes reads are paid by the gigabyte, so that a demotion which saves on storage may lose many
-//! times as much on reads. The estimate is cautious in both directions: no more than what the decayed heat says, and no
-//! more than one access-day in the time that the object has been idle by now.
+//! times as much on reads. The estimate goes by the decayed heat, within bounds: no more than one access-day, and no less than
+//! half a one, in the time that the object has been idle by now.
 
 use chrono::{DateTime, Utc};
 
@@ -12,6 +12,9 @@ use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::storage_class::StorageClass;
 
 const DAYS_PER_MONTH: f64 = 30.0;
+
+/// An object that was used `d` days ago is expected to be used again at least so often in `d + 1` days.
+const RECENTLY_USED: f64 = 0.5;
 const SECS_PER_DAY: i64 = 86_400;
 
 /// What is to be expected of a month.
@@ -26,18 +29,24 @@ impl ExpectedReads {
     /// as a read of the whole object since it came into its class.
     pub fn of(row: &LedgerRow, seen: Option<&ObjectEvidence>, bytes: u64, now: DateTime<Utc>) -> Self {
         match seen.filter(|evidence| evidence.idle_since().is_some()) {
-            Some(evidence) => Self::by_evidence(evidence, day_of(now)),
+            Some(evidence) => Self::by_evidence(evidence, bytes, day_of(now)),
             None => Self::by_count(row, bytes, now),
         }
     }
 
-    fn by_evidence(evidence: &ObjectEvidence, today: Day) -> Self {
+    fn by_evidence(evidence: &ObjectEvidence, bytes: u64, today: Day) -> Self {
         let idle_days = f64::from(evidence.idle_days(today).unwrap_or(0));
         let heat_days = evidence.last_read_day.map_or(0.0, |last| f64::from((today - last).max(0)));
         // Read once a day for ever, an object has a heat of about 60.
         let by_heat = evidence.heat * (-heat_days / HEAT_DAYS).exp() / HEAT_DAYS;
-        let days = DAYS_PER_MONTH * by_heat.min(1.0 / (idle_days + 1.0));
-        Self { reads: days * evidence.reads_per_day(), bytes: days * evidence.bytes_per_day() }
+        let by_idle = 1.0 / (idle_days + 1.0);
+        // What was used lately may be used again soon, however seldom that was.
+        let days = DAYS_PER_MONTH * by_heat.clamp(RECENTLY_USED * by_idle, by_idle);
+        let of_day = |seen: f64, unread: f64| if seen > 0.0 { seen } else { unread };
+        Self {
+            reads: days * of_day(evidence.reads_per_day(), 1.0),
+            bytes: days * of_day(evidence.bytes_per_day(), bytes as f64),
+        }
     }
 
     fn by_count(row: &LedgerRow, bytes: u64, now: DateTime<Utc>) -> Self {
@@ -102,11 +111,11 @@ mod tests {
     fn a_daily_read_object_is_expected_to_be_read_daily_and_less_the_longer_it_is_idle() {
         let daily: Vec<Day> = (0..600).collect();
         let evidence = read_on(&daily);
-        let busy = ExpectedReads::by_evidence(&evidence, 599);
+        let busy = ExpectedReads::by_evidence(&evidence, 1 << 30, 599);
         assert!((55.0..=60.5).contains(&busy.reads), "{busy:?}");
         let mut before = busy.reads;
         for today in 600..900 {
-            let now = ExpectedReads::by_evidence(&evidence, today).reads;
+            let now = ExpectedReads::by_evidence(&evidence, 1 << 30, today).reads;
             assert!(now < before);
             before = now;
         }

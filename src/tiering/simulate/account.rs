@@ -201,3 +201,6 @@ impl Tariff<'_> {
         bill.at(day).early_deletion_usd += self.prices.early_deletion_usd(held.stored(day), Some(days)).unwrap_or(0.0);
     }
 }
+
+#[cfg(test)]
+mod tests;
