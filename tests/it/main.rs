@@ -22,6 +22,7 @@ mod report;
 mod resources;
 mod restore;
 mod scheduler;
+mod simulate;
 mod streams_model;
 mod transition;
 mod world;

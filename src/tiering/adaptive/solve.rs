@@ -314,14 +314,10 @@ impl<'a> Solver<'a> {
             }
         }
         let (mut low, mut high, mut size) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
-        for place in 0..PLACES.len() {
-            for class in 0..HEAT_CLASSES {
-                let now = self.least[place][0][class];
-                if now.is_finite() {
-                    let change = now - before[place][class];
-                    (low, high, size) = (low.min(change), high.max(change), size.max(now.abs()));
-                }
-            }
+        let now = self.least.iter().flat_map(|place| place[0]);
+        for (now, before) in now.zip(before.into_iter().flatten()).filter(|(now, _)| now.is_finite()) {
+            let change = now - before;
+            (low, high, size) = (low.min(change), high.max(change), size.max(now.abs()));
         }
         if size > 0.0 { (high - low) / size } else { 0.0 }
     }
