@@ -17,17 +17,18 @@ mod replicate;
 mod report;
 mod restore;
 mod run;
+mod simulate;
 mod status;
 mod whole_file;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::app::App;
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Settings};
 use crate::telemetry;
 
 /// How a command ended. The numbers are those of sysexits.h, where it has one.
@@ -146,6 +147,11 @@ enum Command {
     ///
     /// For those who come from the functions that tierd replaces, whose table was keyed by ETag alone.
     Ledger(ledger::Args),
+    /// Replays a trace of accesses, and says what each policy would have cost
+    ///
+    /// Puts every policy beside leaving all in STANDARD, beside Intelligent-Tiering, and beside the optimum that knows the
+    /// future. Reads the trace and changes nothing; needs no AWS.
+    Simulate(simulate::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///
     /// Reads the daemon's heartbeat file. Exit code 0 if every enabled part made progress lately; else 1, and a line a
@@ -181,14 +187,21 @@ pub fn main() -> ExitCode {
         Command::Man(args) => return ended(completions::man(args)),
         _ => {}
     }
-    let loaded = match config::load(cli.config.as_deref(), std::env::vars()) {
-        Ok(loaded) => loaded,
+    let loaded = config::load(cli.config.as_deref(), std::env::vars()).map(|loaded| loaded.settings);
+    let loaded = match (loaded, &cli.command) {
+        // A trace holds all that it takes.
+        (Err(ConfigError::NotFound { path, .. }), Command::Simulate(_)) if path == Path::new(config::DEFAULT_PATH) => {
+            simulate::settings_without_file()
+        }
+        (loaded, _) => loaded,
+    };
+    let settings = match loaded {
+        Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
             return Exit::Config.into();
         }
     };
-    let settings = loaded.settings;
     if let Command::Healthcheck = cli.command {
         // No runtime, no client: a probe runs every few seconds.
         return healthcheck::run(&settings).into();
@@ -217,6 +230,7 @@ pub fn main() -> ExitCode {
             Command::Ledger(args) => ledger::run(settings, args).await,
             Command::Healthcheck | Command::Completions(_) | Command::Man(_) => unreachable!("handled above"),
             Command::Report(args) => report::run(settings, args).await,
+            Command::Simulate(args) => simulate::run(settings, args).await,
         }
     });
     // A blocking task that still runs (a large file being inflated) must not keep a drained daemon alive.

@@ -1,12 +1,11 @@
 //! `tierd report`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::progress_bar::ProgressBar;
-use super::whole_file::WholeFile;
+use super::whole_file::write_whole;
 use super::{Exit, foreground};
 use crate::clock;
 use crate::config::Settings;
@@ -64,12 +63,6 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
-}
-
-fn write_whole(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut whole = WholeFile::create(file)?;
-    whole.write_all(text.as_bytes())?;
-    whole.finish()
 }
 
 #[cfg(test)]

@@ -63,6 +63,13 @@ impl Drop for WholeFile {
     }
 }
 
+/// Writes a text whole.
+pub fn write_whole(place: &Path, text: &str) -> io::Result<()> {
+    let mut whole = WholeFile::create(place)?;
+    whole.write_all(text.as_bytes())?;
+    whole.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use moves::{moves, paying};
 use runs::runs;
 use stored::{buckets, by_age, by_class, sizes};
 
-const CSS: &str = include_str!("page.css");
+pub(super) const CSS: &str = include_str!("page.css");
 
 /// The page.
 pub fn render(report: &Report) -> String {

@@ -13,6 +13,7 @@ pub mod html;
 pub(crate) mod human;
 #[cfg(test)]
 mod samples;
+pub mod simulation;
 mod svg;
 pub(crate) mod tables;
 pub mod text;

@@ -108,6 +108,7 @@ pub(super) fn of_reason(reason: SkipReason) -> &'static str {
         SkipReason::Archived => "they would have to be restored first, which is not enabled",
         SkipReason::NoSaving => "moving them would save nothing",
         SkipReason::PaybackTooLong => "moving them would pay back too late",
+        SkipReason::ReadsCostMore => "their reads would cost more than their storage saves",
         SkipReason::CapReached => "a cap of the configuration is reached",
         SkipReason::Unreadable => "their rows in the ledger cannot be read",
         SkipReason::Gone => "they are gone",

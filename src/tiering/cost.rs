@@ -218,9 +218,26 @@ impl Prices {
     /// class without a price.
     pub fn monthly_storage_usd(&self, object: Stored) -> Option<f64> {
         let standard_overhead = gb(object.class.overhead_bytes().1) * self.classes.standard.storage_gb_month;
-        let monitoring =
-            if is_monitored(object) { self.intelligent_tiering.monitoring_per_1000_month / 1000.0 } else { 0.0 };
-        Some(self.at_own_price_usd(object)? + standard_overhead + monitoring)
+        Some(self.at_own_price_usd(object)? + standard_overhead + self.monthly_monitoring_usd(object))
+    }
+
+    /// What of [`Prices::monthly_storage_usd`] is Intelligent-Tiering's monitoring fee.
+    pub fn monthly_monitoring_usd(&self, object: Stored) -> f64 {
+        if is_monitored(object) { self.intelligent_tiering.monitoring_per_1000_month / 1000.0 } else { 0.0 }
+    }
+
+    /// What reading costs: (the requests, the retrieval by the gigabyte). `bytes` are those that the reads carry together. 0
+    /// for a class without a price. A restore that must come first is not in it.
+    pub fn read_usd(&self, class: StorageClass, reads: u64, bytes: u64) -> (f64, f64) {
+        self.class(class)
+            .map_or((0.0, 0.0), |prices| (reads as f64 * prices.get_per_1000 / 1000.0, gb(bytes) * prices.retrieval_gb))
+    }
+
+    /// The rest of a class's minimum duration after `days_in_class` (None is taken as long enough), which is billed whether the
+    /// object stays or not. None for a class without a price.
+    pub fn early_deletion_usd(&self, object: Stored, days_in_class: Option<u64>) -> Option<f64> {
+        let left = u64::from(object.class.minimum_days()).saturating_sub(days_in_class.unwrap_or(u64::MAX));
+        Some(left as f64 / DAYS_PER_MONTH * self.at_own_price_usd(object)?)
     }
 
     /// What a move costs and saves. None where a class has no price, or the restore tier does not exist for it.
@@ -240,12 +257,11 @@ impl Prices {
             }
             Move::None | Move::Copy | Move::Impossible => 0.0,
         };
-        let left = u64::from(from.class.minimum_days()).saturating_sub(question.days_in_class.unwrap_or(u64::MAX));
         Some(MoveCost {
             requests_usd: question.copy_requests as f64 * self.class(to)?.put_per_1000 / 1000.0,
             retrieval_usd: size_gb * self.class(from.class)?.retrieval_gb,
             restore_usd,
-            early_deletion_usd: left as f64 / DAYS_PER_MONTH * self.at_own_price_usd(from)?,
+            early_deletion_usd: self.early_deletion_usd(from, question.days_in_class)?,
             monthly_saving_usd: self.monthly_storage_usd(from)? - self.monthly_storage_usd(into)?,
         })
     }

@@ -265,23 +265,25 @@ pub fn days_between(from: Day, to: Day) -> u32 {
 
 /// One class of objects at one idle age.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(f64, f64)", into = "(f64, f64)")]
+#[serde(from = "(f64, f64, f64)", into = "(f64, f64, f64)")]
 pub struct Cell {
     /// Object-days that were spent in it.
     pub exposed_days: f64,
     /// How many of these ended by a read.
     pub reads: f64,
+    /// How many ended because the object was replaced or deleted.
+    pub ends: f64,
 }
 
-impl From<(f64, f64)> for Cell {
-    fn from((exposed_days, reads): (f64, f64)) -> Self {
-        Self { exposed_days, reads }
+impl From<(f64, f64, f64)> for Cell {
+    fn from((exposed_days, reads, ends): (f64, f64, f64)) -> Self {
+        Self { exposed_days, reads, ends }
     }
 }
 
-impl From<Cell> for (f64, f64) {
+impl From<Cell> for (f64, f64, f64) {
     fn from(cell: Cell) -> Self {
-        (cell.exposed_days, cell.reads)
+        (cell.exposed_days, cell.reads, cell.ends)
     }
 }
 
@@ -313,16 +315,27 @@ impl IdleTable {
         self.cells[class][idle_bin(days)].reads += 1.0;
     }
 
-    /// An idle time of `days` that ended in another way, or has not ended yet.
+    /// An idle time of `days` at whose end the object was replaced or deleted.
     pub fn end_unread(&mut self, class: usize, days: u32) {
+        if days == 0 {
+            return;
+        }
         self.expose(class, days, 1.0);
+        self.cells[class][idle_bin(days)].ends += 1.0;
+    }
+
+    /// Tells that an object was deleted, or dropped from the ledger, on `today`.
+    pub fn end_object(&mut self, evidence: &ObjectEvidence, today: Day) {
+        if let Some(days) = evidence.idle_days(today) {
+            self.end_unread(evidence.heat_class(), days);
+        }
     }
 
     /// Adds the idle time that an object has now. For a copy of the table that a decision is made by: what is added here is
     /// not a gap that closed.
     pub fn add_open(&mut self, evidence: &ObjectEvidence, today: Day) {
         if let Some(days) = evidence.idle_days(today) {
-            self.end_unread(evidence.heat_class(), days);
+            self.expose(evidence.heat_class(), days, 1.0);
         }
     }
 
@@ -343,6 +356,7 @@ impl IdleTable {
         for (mine, theirs) in self.cells.iter_mut().flatten().zip(other.cells.iter().flatten()) {
             mine.exposed_days += theirs.exposed_days;
             mine.reads += theirs.reads;
+            mine.ends += theirs.ends;
         }
     }
 

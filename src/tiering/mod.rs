@@ -1,6 +1,7 @@
 //! The pure core: every decision, no I/O.
 pub mod access;
 pub mod access_log;
+pub mod adaptive;
 pub mod bucket_name;
 pub mod cost;
 pub mod evidence;
@@ -16,6 +17,7 @@ pub mod restore;
 pub mod s3_event;
 pub mod schedule;
 pub mod shards;
+pub mod simulate;
 pub mod storage_class;
 pub mod usage;
 pub mod user_event;

@@ -30,6 +30,7 @@ mod restore;
 mod restore_faults;
 mod restore_trouble;
 mod scheduler;
+mod simulate;
 mod streams_model;
 mod telemetry;
 mod transition;

@@ -255,7 +255,7 @@ fn what_nobody_reads_belongs_in_the_deepest_class_above_its_size_floor() {
     }
 }
 
-fn times(prices: &Prices, factor: f64) -> Prices {
+pub(crate) fn times(prices: &Prices, factor: f64) -> Prices {
     fn scale(value: &mut serde_json::Value, factor: f64) {
         match value {
             serde_json::Value::Number(n) => *value = (n.as_f64().unwrap() * factor).into(),

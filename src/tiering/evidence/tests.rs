@@ -42,9 +42,9 @@ fn heat_decays_by_the_day_and_rises_by_one_an_access_day() {
 fn a_gap_is_told_by_the_class_in_which_it_began() {
     let (evidence, closed) = after(&[written(10), read(13, 1), read(20, 1)]);
     let cell = |class, bin| closed.cell(class, bin);
-    assert_eq!(cell(0, 2), Cell { exposed_days: 1.0, reads: 1.0 }, "3 days after it was written");
-    assert_eq!(cell(0, 0), Cell { exposed_days: 1.0, reads: 0.0 });
-    assert_eq!(cell(1, 5), Cell { exposed_days: 1.0, reads: 1.0 }, "a week after the first read");
+    assert_eq!(cell(0, 2), Cell { exposed_days: 1.0, reads: 1.0, ends: 0.0 }, "3 days after it was written");
+    assert_eq!(cell(0, 0), Cell { exposed_days: 1.0, reads: 0.0, ends: 0.0 });
+    assert_eq!(cell(1, 5), Cell { exposed_days: 1.0, reads: 1.0, ends: 0.0 }, "a week after the first read");
     assert_eq!(cell(1, 4).exposed_days, 2.0);
     assert_eq!(closed.exposed_days(), 10.0);
     assert!(evidence.read_since_written);
@@ -55,7 +55,7 @@ fn a_write_makes_it_never_read_again_and_ends_the_gap_unread() {
     let (evidence, closed) = after(&[written(10), read(11, 1), written(15)]);
     assert!(!evidence.read_since_written);
     assert_eq!((evidence.heat_class(), evidence.idle_days(20)), (0, Some(5)));
-    assert_eq!(closed.cell(1, 3), Cell { exposed_days: 1.0, reads: 0.0 });
+    assert_eq!(closed.cell(1, 3), Cell { exposed_days: 1.0, reads: 0.0, ends: 1.0 });
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn a_table_is_written_without_its_empty_ends_and_reads_back() {
     let text = serde_json::to_string(&closed).unwrap();
     assert_eq!(
         text,
-        "[[[1.0,0.0],[1.0,0.0],[1.0,1.0]],[[1.0,0.0],[1.0,0.0],[1.0,0.0],[1.0,0.0],[2.0,0.0],[1.0,1.0]],[],\
-         [[1.0,0.0],[1.0,0.0]],[],[],[],[]]"
+        "[[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,1.0,0.0]],[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],\
+         [2.0,0.0,0.0],[1.0,1.0,0.0]],[],[[1.0,0.0,0.0],[1.0,0.0,1.0]],[],[],[],[]]"
     );
     assert_eq!(serde_json::from_str::<IdleTable>(&text).unwrap(), closed);
     assert!(serde_json::from_str::<IdleTable>("[[],[],[],[],[],[],[],[],[]]").is_err());

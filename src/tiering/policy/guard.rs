@@ -15,15 +15,20 @@
 //! | `minimum-duration` | every move | the rest of it is billed, whether the object stays or not |
 //! | `archived` | moves out of an archive | a restore costs money and time: it must be asked for |
 //! | `no-saving`, `payback-too-long` | demotions | it loses money, or earns it back too late |
+//! | `reads-cost-more` | demotions | the reads that are to be expected ([`super::reads`]) cost more than the storage saves |
 //!
-//! A promotion is never refused for the price of its storage: it is wanted for reading.
+//! A promotion is never refused for the price of its storage: it is wanted for reading. The other way round, an object that is
+//! where its policy wants it, but is read so much that a copy to STANDARD pays within a month, is promoted: otherwise a
+//! policy by rank or by age would leave it to be paid for by the gigabyte.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Decision;
 use super::objection::Objection;
+use super::reads::ExpectedReads;
 use super::recency::elapsed_days;
+use super::{Decision, Reason};
 use crate::tiering::cost::{MoveCost, MoveQuestion, Prices, RestoreSpeed, Stored};
+use crate::tiering::evidence::ObjectEvidence;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{ETag, ObjectId};
 use crate::tiering::storage_class::{Move, StorageClass};
@@ -123,8 +128,14 @@ pub struct Proposal {
 impl Bench<'_> {
     /// What becomes of `row`, of which the policy thinks `decision` (None: it has nothing to go by).
     pub fn judge(&self, row: &LedgerRow, decision: Option<Decision>) -> Judgement {
+        self.judge_seen(row, decision, None)
+    }
+
+    /// The same, of an object of which it is known how it has been used.
+    pub fn judge_seen(&self, row: &LedgerRow, decision: Option<Decision>, seen: Option<&ObjectEvidence>) -> Judgement {
+        let decision = decision.map(|decision| self.promoted_for_reads(row, decision, seen));
         let mut first = None;
-        let outcome = self.examine(row, decision.as_ref(), |objection| {
+        let outcome = self.examine(row, decision.as_ref(), seen, |objection| {
             first = Some(objection);
             Continue::No
         });
@@ -141,8 +152,18 @@ impl Bench<'_> {
 
     /// Every guard's objection, not only the first: empty for a row that stays or may move.
     pub fn objections(&self, row: &LedgerRow, decision: Option<&Decision>) -> Vec<Objection> {
+        self.objections_seen(row, decision, None)
+    }
+
+    /// The same, of an object of which it is known how it has been used.
+    pub fn objections_seen(
+        &self,
+        row: &LedgerRow,
+        decision: Option<&Decision>,
+        seen: Option<&ObjectEvidence>,
+    ) -> Vec<Objection> {
         let mut all = Vec::new();
-        self.examine(row, decision, |objection| {
+        self.examine(row, decision, seen, |objection| {
             all.push(objection);
             Continue::Yes
         });
@@ -163,6 +184,7 @@ impl Bench<'_> {
         &self,
         row: &'r LedgerRow,
         decision: Option<&Decision>,
+        seen: Option<&ObjectEvidence>,
         mut object: impl FnMut(Objection) -> Continue,
     ) -> Option<(Facts<'r>, Move, MoveCost)> {
         let Some(facts) = Facts::of(row) else {
@@ -195,6 +217,7 @@ impl Bench<'_> {
             (how == Move::RestoreThenCopy && self.guards.archived == Archived::Leave)
                 .then_some(Objection::Archived { class: from }),
             self.saving(from, to, &cost),
+            self.reads(row, &facts, to, seen, &cost),
         ];
         for objection in guards.into_iter().flatten() {
             if object(objection) == Continue::No {
@@ -202,6 +225,57 @@ impl Bench<'_> {
             }
         }
         Some((facts, how, cost))
+    }
+
+    /// What a month's reads cost in `to` beyond what they cost in `from`.
+    fn dearer_reads_usd(
+        &self,
+        row: &LedgerRow,
+        facts: &Facts<'_>,
+        from: StorageClass,
+        to: StorageClass,
+        seen: Option<&ObjectEvidence>,
+    ) -> f64 {
+        let expected = ExpectedReads::of(row, seen, facts.bytes, self.now);
+        let usd = |class| {
+            let Guards { restore, restore_days, .. } = *self.guards;
+            expected.monthly_usd(self.prices, class, facts.bytes, restore, restore_days)
+        };
+        usd(to) - usd(from)
+    }
+
+    fn reads(
+        &self,
+        row: &LedgerRow,
+        facts: &Facts<'_>,
+        to: StorageClass,
+        seen: Option<&ObjectEvidence>,
+        cost: &MoveCost,
+    ) -> Option<Objection> {
+        if self.guards.saving == Rule::Waived || !facts.class.is_demotion_to(to) {
+            return None;
+        }
+        let monthly_reads_usd = self.dearer_reads_usd(row, facts, facts.class, to, seen);
+        let monthly_saving_usd = cost.monthly_saving_usd;
+        (monthly_reads_usd > monthly_saving_usd)
+            .then_some(Objection::ReadsCostMore { monthly_reads_usd, monthly_saving_usd })
+    }
+
+    /// The decision, or a promotion to STANDARD where the object is in the class that the policy wants, and its reads cost so
+    /// much there that the move pays within a month. Only by evidence: a count says nothing of lately. Not out of an
+    /// archive, which a read leaves anyway.
+    fn promoted_for_reads(&self, row: &LedgerRow, decision: Decision, seen: Option<&ObjectEvidence>) -> Decision {
+        let class = decision.target;
+        let facts = Facts::of(row).filter(|facts| facts.class == class && !class.is_archive());
+        let (Some(facts), Some(_), Rule::Enforced) = (facts, seen, self.guards.saving) else { return decision };
+        let standard = StorageClass::Standard;
+        let Some(cost) = self.prices.move_cost(&self.question(row, &facts, standard)) else { return decision };
+        let reads_usd = self.dearer_reads_usd(row, &facts, standard, class, seen);
+        let saving_usd = -cost.monthly_saving_usd;
+        if reads_usd - saving_usd <= cost.one_off_usd() {
+            return decision;
+        }
+        Decision { target: standard, reason: Reason::ReadsCostMore { class, reads_usd, saving_usd }, ..decision }
     }
 
     fn question(&self, row: &LedgerRow, facts: &Facts<'_>, to: StorageClass) -> MoveQuestion {
@@ -292,8 +366,9 @@ mod tests {
 
     use super::*;
     use crate::tiering::cost::tests::us_east_1;
-    use crate::tiering::evidence::ObjectEvidence;
+    use crate::tiering::evidence::{DayAccess, IdleTable, ObjectEvidence};
     use crate::tiering::object::{BucketName, ObjectKey};
+    use crate::tiering::policy::frequency::{Census, Frequency};
     use crate::tiering::policy::objection::SkipReason;
     use crate::tiering::policy::recency::Recency;
 
@@ -459,6 +534,42 @@ mod tests {
         assert_eq!(reason(&small, &patient(7.0), evidence()), Some(SkipReason::PaybackTooLong));
         assert_eq!(reason(&small, &patient(8.0), evidence()), None);
         assert_eq!(reason(&promoted, &patient(0.0), evidence()), None);
+    }
+
+    #[test]
+    fn what_is_read_more_than_its_storage_saves_stays_and_comes_back() {
+        use StorageClass::*;
+        let today = i32::try_from(now().timestamp() / 86_400).unwrap();
+        let seen = |gap: i32| {
+            let mut evidence = ObjectEvidence::default();
+            for day in (today - 300..today).step_by(gap as usize) {
+                let access = DayAccess { day, reads: 1, bytes_read: MIB, written: false };
+                evidence.add(&access, &mut IdleTable::default());
+            }
+            evidence
+        };
+        let prices = us_east_1();
+        let guards = guards();
+        let bench = Bench { now: now(), guards: &guards, evidence: evidence(), prices: &prices };
+        let frequency = Frequency::new(0.0, Standard, StandardIa).unwrap();
+        let judged = |row: &LedgerRow, evidence: &ObjectEvidence| {
+            let mut census = Census::default();
+            census.count(row);
+            let decision = census.cut(&frequency).decide(row);
+            match bench.judge_seen(row, Some(decision), Some(evidence)) {
+                Judgement::Skip { objection, .. } => (None, Some(objection.reason())),
+                Judgement::Stay(_) => (None, None),
+                Judgement::Move(proposal) => (Some(proposal.decision.target), None),
+            }
+        };
+        let hot = LedgerRow { count: 300, event_time: ago(1), ..row() };
+        let cold = LedgerRow { class: Some(StandardIa), ..hot.clone() };
+        assert_eq!(judged(&hot, &seen(1)), (None, Some(SkipReason::ReadsCostMore)), "read daily: it stays");
+        assert_eq!(judged(&cold, &seen(1)), (Some(Standard), None), "read daily: it comes back");
+        assert_eq!(judged(&hot, &seen(100)), (Some(StandardIa), None), "read every hundred days: it goes");
+        assert_eq!(judged(&cold, &seen(100)), (None, None), "and remains");
+        let young = LedgerRow { class_since: ago(3), ..cold };
+        assert_eq!(judged(&young, &seen(1)), (None, Some(SkipReason::MinimumDuration)));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod frequency;
 pub mod guard;
 pub mod objection;
+pub mod reads;
 pub mod recency;
 
 use std::fmt;
@@ -64,6 +65,8 @@ pub enum Reason {
     Idle { days: u64, last: LastUse, class: StorageClass, from_day: u32, to_day: Option<u32> },
     /// By the rank in the bucket.
     Rank { count: u64, top: u64, rows: u64, in_top: bool },
+    /// The policy has it in a class where its reads cost more than its storage saves.
+    ReadsCostMore { class: StorageClass, reads_usd: f64, saving_usd: f64 },
 }
 
 /// What an object's `event_time` stands for.
@@ -95,6 +98,10 @@ impl fmt::Display for Reason {
                 let place = if *in_top { "in" } else { "not in" };
                 write!(f, "{count} use{plural} counted: {place} the top {top} of {rows} objects of the bucket")
             }
+            Self::ReadsCostMore { class, reads_usd, saving_usd } => write!(
+                f,
+                "in {class} its reads cost {reads_usd:.9} dollars a month more and its storage {saving_usd:.9} less: STANDARD"
+            ),
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum SkipReason {
     Archived,
     NoSaving,
     PaybackTooLong,
+    /// The reads that are to be expected would cost more than the storage saves.
+    ReadsCostMore,
     /// The run's cap was reached before this move.
     CapReached,
     /// The ledger's row makes no sense.
@@ -51,7 +53,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// All reasons, in the order in which they are asked.
-    pub const ALL: [SkipReason; 21] = [
+    pub const ALL: [SkipReason; 22] = [
         Self::NotReconciled,
         Self::NoLastUse,
         Self::UnmanagedClass,
@@ -63,6 +65,7 @@ impl SkipReason {
         Self::Archived,
         Self::NoSaving,
         Self::PaybackTooLong,
+        Self::ReadsCostMore,
         Self::CapReached,
         Self::Unreadable,
         Self::Gone,
@@ -88,6 +91,7 @@ impl SkipReason {
             Self::Archived => "archived",
             Self::NoSaving => "no-saving",
             Self::PaybackTooLong => "payback-too-long",
+            Self::ReadsCostMore => "reads-cost-more",
             Self::CapReached => "cap-reached",
             Self::Unreadable => "unreadable",
             Self::Gone => "gone",
@@ -122,6 +126,7 @@ pub enum Objection {
     Archived { class: StorageClass },
     NoSaving { monthly_saving_usd: f64 },
     PaybackTooLong { months: f64, maximum_months: f64 },
+    ReadsCostMore { monthly_reads_usd: f64, monthly_saving_usd: f64 },
 }
 
 impl Objection {
@@ -138,6 +143,7 @@ impl Objection {
             Self::Archived { .. } => SkipReason::Archived,
             Self::NoSaving { .. } => SkipReason::NoSaving,
             Self::PaybackTooLong { .. } => SkipReason::PaybackTooLong,
+            Self::ReadsCostMore { .. } => SkipReason::ReadsCostMore,
         }
     }
 }
@@ -178,6 +184,10 @@ impl fmt::Display for Objection {
             Self::PaybackTooLong { months, maximum_months } => {
                 write!(f, "it would pay back after {months:.1} months, and {maximum_months} are allowed")
             }
+            Self::ReadsCostMore { monthly_reads_usd, monthly_saving_usd } => write!(
+                f,
+                "its reads would cost {monthly_reads_usd:.9} dollars a month more, and its storage {monthly_saving_usd:.9} less"
+            ),
         }
     }
 }

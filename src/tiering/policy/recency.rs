@@ -51,6 +51,11 @@ impl Recency {
         Ok(Self { steps })
     }
 
+    /// The bounds of the steps, in days: a day beyond one the decision changes.
+    pub fn bounds(&self) -> impl Iterator<Item = u32> {
+        self.steps.iter().filter_map(|step| step.up_to_days)
+    }
+
     /// What the row's last use asks for. None if no use is known: there is nothing to go by.
     pub fn decide(&self, row: &LedgerRow, now: DateTime<Utc>) -> Option<Decision> {
         let days = elapsed_days(row.event_time?, now);

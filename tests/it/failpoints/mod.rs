@@ -59,7 +59,7 @@ enum Scene {
     Schedule,
 }
 
-const TABLE: [(&str, Scene); 49] = [
+const TABLE: [(&str, Scene); 50] = [
     ("copy.parts-copied", Scene::MoveInParts),
     ("copy.upload-begun", Scene::MoveInParts),
     ("ingest.batch-done", Scene::Ingest),

@@ -1,0 +1,98 @@
+//! How likely an object is read on a day, by how long it has been idle and by its heat class.
+//!
+//! A bucket's [`IdleTable`] alone would say that what was never seen never happens. So each cell is a mean of what was seen and
+//! of what was expected, which weighs as much as a few reads do: of a bucket what all buckets together show, of all buckets
+//! what [`Hazards::prior`] expects. What is expected is first scaled to the class: a class that is read half as often as
+//! expected at the idle ages that were seen is expected to be so at those that were not.
+
+use crate::tiering::evidence::{Cell, HEAT_CLASSES, IDLE_BINS, IDLE_FROM, IdleTable, days_of_bin};
+
+/// The heat that stands for a class; of the first, which was never read, there is none.
+pub(super) const HEAT_OF_CLASS: [f64; HEAT_CLASSES] = [0.0, 1.0, 1.35, 2.0, 3.5, 7.0, 16.0, 40.0];
+
+/// How many reads the expectation of a cell weighs.
+const CELL_WEIGHT: f64 = 0.5;
+
+/// How many reads the expectation of a class weighs.
+const CLASS_WEIGHT: f64 = 4.0;
+
+/// Chances by the day, by heat class and idle bin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hazards {
+    read: [[f64; IDLE_BINS]; HEAT_CLASSES],
+    end: [[f64; IDLE_BINS]; HEAT_CLASSES],
+}
+
+impl Hazards {
+    /// What is expected before anything is seen: an object that was read at some rate goes on so, but the longer it is idle the
+    /// more likely it is done with (the hazard of rates that are spread by a gamma distribution).
+    pub fn prior() -> Self {
+        let mut all = Self { read: [[0.0; IDLE_BINS]; HEAT_CLASSES], end: [[0.0002; IDLE_BINS]; HEAT_CLASSES] };
+        for (class, row) in all.read.iter_mut().enumerate() {
+            // Reads by the day, of which the heat is about 60 times as much.
+            let (shape, rate) =
+                if class == 0 { (0.35, 0.02) } else { (0.7, (HEAT_OF_CLASS[class] - 0.4).max(0.3) / 60.0) };
+            for (bin, hazard) in row.iter_mut().enumerate() {
+                *hazard = (shape / (middle_of(bin) + shape / rate)).min(0.9);
+            }
+        }
+        all
+    }
+
+    /// What is expected after `seen`.
+    pub fn learned(&self, seen: &IdleTable) -> Self {
+        let mut all = self.clone();
+        for class in 0..HEAT_CLASSES {
+            learn(&mut all.read[class], |bin| (seen.cell(class, bin), seen.cell(class, bin).reads));
+            learn(&mut all.end[class], |bin| (seen.cell(class, bin), seen.cell(class, bin).ends));
+        }
+        all
+    }
+
+    /// All reads are `factor` times as likely.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let mut all = self.clone();
+        all.read.iter_mut().flatten().for_each(|hazard| *hazard = (*hazard * factor).min(0.95));
+        all
+    }
+
+    /// The chance that an object is read on a day.
+    pub fn read(&self, class: usize, bin: usize) -> f64 {
+        self.read[class][bin]
+    }
+
+    /// The chance that it is replaced or deleted on a day.
+    pub fn end(&self, class: usize, bin: usize) -> f64 {
+        self.end[class][bin]
+    }
+
+    /// The chance that an object that has been idle for `idle_days` is read in the `days` to come.
+    pub fn chance_of_read(&self, class: usize, idle_days: u32, days: u32) -> f64 {
+        let unread: f64 = (0..days)
+            .map(|day| 1.0 - self.read[class][crate::tiering::evidence::idle_bin(idle_days.saturating_add(day))])
+            .product();
+        1.0 - unread
+    }
+}
+
+/// Moves `expected` to what was seen.
+fn learn(expected: &mut [f64; IDLE_BINS], seen: impl Fn(usize) -> (Cell, f64)) {
+    let (mut events, mut foreseen) = (CLASS_WEIGHT, CLASS_WEIGHT);
+    for (bin, hazard) in expected.iter().enumerate() {
+        let (cell, happened) = seen(bin);
+        events += happened;
+        foreseen += cell.exposed_days * hazard;
+    }
+    let scale = events / foreseen;
+    for (bin, hazard) in expected.iter_mut().enumerate() {
+        let (cell, happened) = seen(bin);
+        let before = (*hazard * scale).clamp(1e-7, 0.9);
+        *hazard = ((CELL_WEIGHT + happened) / (CELL_WEIGHT / before + cell.exposed_days)).clamp(1e-7, 0.95);
+    }
+}
+
+/// The idle age in the middle of a bin, in days.
+pub(super) fn middle_of(bin: usize) -> f64 {
+    let days = days_of_bin(bin).unwrap_or(400);
+    f64::from(IDLE_FROM[bin]) + f64::from(days - 1) / 2.0
+}

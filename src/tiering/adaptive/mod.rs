@@ -1,0 +1,15 @@
+//! The adaptive policy: each object in the class that costs the least, by what the logs have taught about its bucket.
+//!
+//! From the idle tables of [`super::evidence`] follow chances of a read ([`hazard`]), from these and the prices a plan for every
+//! size and volume of reads ([`solve`], by value iteration), and from the plan an object's class, by one look into a table
+//! ([`learned`]). Several experts plan so, each with another caution, and [`safeguard`] says which one is followed.
+//!
+//! Pure: what was learned comes in as tables, and nothing here knows where these are kept.
+
+pub mod hazard;
+pub mod learned;
+pub mod safeguard;
+pub mod solve;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use proptest::prelude::*;
+
+use super::hazard::Hazards;
+use super::learned::{Learned, View};
+use super::safeguard::Expert;
+use super::solve::Rules;
+use crate::tiering::cost::tests::{times, us_east_1};
+use crate::tiering::cost::{Prices, RestoreSpeed};
+use crate::tiering::evidence::{HEAT_CLASSES, IdleTable, ObjectEvidence};
+use crate::tiering::storage_class::StorageClass;
+
+fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
+    let rules = Rules {
+        classes: Expert::Thrifty.classes().to_vec(),
+        delayed_read_usd: 0.0,
+        restore: RestoreSpeed::Standard,
+        restore_days: 1,
+    };
+    Learned::new(prices, Hazards::prior().learned(seen), rules, None)
+}
+
+fn any_table() -> impl Strategy<Value = IdleTable> {
+    prop::collection::vec((0..HEAT_CLASSES, 1..900_u32, any::<bool>(), 1..200_u32), 0..30).prop_map(|gaps| {
+        let mut table = IdleTable::default();
+        for (class, days, read, times) in gaps {
+            for _ in 0..times {
+                if read { table.end_read(class, days) } else { table.end_unread(class, days) }
+            }
+        }
+        table
+    })
+}
+
+/// Objects over the whole of what there is.
+fn objects() -> Vec<(StorageClass, u64, i32, ObjectEvidence)> {
+    let mut all = Vec::new();
+    for class in Expert::Thrifty.classes() {
+        for log_size in [17, 20, 24, 30] {
+            for idle_days in [1, 3, 7, 15, 29, 40, 70, 100, 200, 400, 800] {
+                for heat in [0.0, 1.0, 3.0, 30.0] {
+                    let evidence = ObjectEvidence {
+                        written_day: Some(0),
+                        last_read_day: (heat > 0.0).then_some(1000 - idle_days),
+                        read_days: u32::from(heat > 0.0),
+                        read_since_written: heat > 0.0,
+                        heat,
+                        last_day_bytes: 1 << log_size,
+                        last_day_reads: 1,
+                        ..ObjectEvidence::default()
+                    };
+                    all.push((*class, 1_u64 << log_size, 500, evidence));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn choices(learned: &Learned) -> Vec<StorageClass> {
+    let of = |(class, bytes, class_since, evidence): &(StorageClass, u64, i32, ObjectEvidence)| {
+        let view = View { class: *class, bytes: *bytes, class_since: *class_since, evidence };
+        learned.choose(&view, 1000).target
+    };
+    objects().iter().map(of).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn doubled_prices_change_no_decision(seen in any_table()) {
+        let prices = us_east_1();
+        prop_assert_eq!(choices(&learned(&prices, &seen)), choices(&learned(&times(&prices, 2.0), &seen)));
+    }
+
+    #[test]
+    fn a_class_that_is_dearer_in_everything_is_never_entered(
+        seen in any_table(),
+        dear in prop::sample::select(vec![StorageClass::StandardIa, StorageClass::GlacierIr, StorageClass::IntelligentTiering]),
+    ) {
+        let mut prices = us_east_1();
+        let standard = prices.classes.standard;
+        let table = match dear {
+            StorageClass::StandardIa => &mut prices.classes.standard_ia,
+            StorageClass::GlacierIr => &mut prices.classes.glacier_ir,
+            _ => {
+                prices.intelligent_tiering.infrequent_gb_month = standard.storage_gb_month * 1.1;
+                prices.intelligent_tiering.archive_instant_gb_month = standard.storage_gb_month * 1.1;
+                &mut prices.classes.intelligent_tiering
+            }
+        };
+        table.storage_gb_month = standard.storage_gb_month * 1.1;
+        table.put_per_1000 = standard.put_per_1000 * 1.1;
+        table.get_per_1000 = standard.get_per_1000 * 1.1;
+        let learned = learned(&prices, &seen);
+        for (object, choice) in objects().iter().zip(choices(&learned)) {
+            prop_assert!(choice != dear || object.0 == dear, "{object:?}");
+        }
+    }
+
+    #[test]
+    fn a_choice_holds_until_the_day_that_it_names(seen in any_table(), heat in 1.0..50.0_f64, in_glacier in any::<bool>()) {
+        let learned = learned(&us_east_1(), &seen);
+        let evidence = ObjectEvidence {
+            last_read_day: Some(0),
+            read_days: 1,
+            read_since_written: true,
+            heat,
+            last_day_bytes: 1 << 22,
+            last_day_reads: 1,
+            ..ObjectEvidence::default()
+        };
+        let class = if in_glacier { StorageClass::GlacierIr } else { StorageClass::Standard };
+        let view = View { class, bytes: 1 << 22, class_since: 0, evidence: &evidence };
+        let mut day = 1;
+        while day < 1000 {
+            let choice = learned.choose(&view, day);
+            prop_assert!(choice.until > day);
+            for later in day..choice.until.min(1000) {
+                prop_assert_eq!(learned.choose(&view, later).target, choice.target, "day {} after {}", later, day);
+            }
+            day = choice.until;
+        }
+    }
+}
+
+#[test]
+fn chances_are_chances_and_what_is_seen_outweighs_what_was_expected() {
+    let mut seen = IdleTable::default();
+    for _ in 0..10_000 {
+        seen.end_read(2, 10);
+    }
+    let hazards = Hazards::prior().learned(&seen);
+    assert!(hazards.chance_of_read(2, 1, 30) > 0.9);
+    assert!(hazards.read(2, 0) < 0.001, "nobody came back on the first day");
+    for class in 0..HEAT_CLASSES {
+        let mut before = 0.0;
+        for days in 0..400 {
+            let chance = hazards.chance_of_read(class, 1, days);
+            assert!((before..=1.0).contains(&chance));
+            before = chance;
+        }
+    }
+}
+
+#[test]
+fn what_nobody_ever_reads_goes_to_the_coldest_class_and_what_everybody_reads_stays() {
+    let mut seen = IdleTable::default();
+    for _ in 0..1000 {
+        seen.end_unread(0, 400);
+        for _ in 0..20 {
+            seen.end_read(7, 1);
+        }
+    }
+    let learned = learned(&us_east_1(), &seen);
+    let never = ObjectEvidence { written_day: Some(0), ..ObjectEvidence::default() };
+    let view = View { class: StorageClass::Standard, bytes: 10 << 20, class_since: 0, evidence: &never };
+    assert_eq!(learned.choose(&view, 2).target, StorageClass::GlacierIr);
+    let daily = ObjectEvidence {
+        last_read_day: Some(9),
+        heat: 50.0,
+        read_since_written: true,
+        read_days: 300,
+        last_day_bytes: 10 << 20,
+        last_day_reads: 1,
+        ..never
+    };
+    let view = View { evidence: &daily, ..view };
+    assert_eq!(learned.choose(&view, 10).target, StorageClass::Standard);
+}

@@ -1,0 +1,138 @@
+//! How much an object will be read, as far as a guard can tell, and what that costs in another class.
+//!
+//! In the infrequent-access classes reads are paid by the gigabyte, so that a demotion which saves on storage may lose many
+//! times as much on reads. The estimate goes by the decayed heat, within bounds: no more than one access-day, and no less than
+//! half a one, in the time that the object has been idle by now.
+
+use chrono::{DateTime, Utc};
+
+use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
+use crate::tiering::evidence::{Day, HEAT_DAYS, ObjectEvidence};
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::storage_class::StorageClass;
+
+const DAYS_PER_MONTH: f64 = 30.0;
+
+/// An object that was used `d` days ago is expected to be used again at least so often in `d + 1` days.
+const RECENTLY_USED: f64 = 0.5;
+const SECS_PER_DAY: i64 = 86_400;
+
+/// What is to be expected of a month.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpectedReads {
+    pub reads: f64,
+    pub bytes: f64,
+}
+
+impl ExpectedReads {
+    /// By the evidence where there is some, else by the row's count and age: every use but the first, which wrote it, is taken
+    /// as a read of the whole object since it came into its class.
+    pub fn of(row: &LedgerRow, seen: Option<&ObjectEvidence>, bytes: u64, now: DateTime<Utc>) -> Self {
+        match seen.filter(|evidence| evidence.idle_since().is_some()) {
+            Some(evidence) => Self::by_evidence(evidence, bytes, day_of(now)),
+            None => Self::by_count(row, bytes, now),
+        }
+    }
+
+    fn by_evidence(evidence: &ObjectEvidence, bytes: u64, today: Day) -> Self {
+        let idle_days = f64::from(evidence.idle_days(today).unwrap_or(0));
+        let heat_days = evidence.last_read_day.map_or(0.0, |last| f64::from((today - last).max(0)));
+        // Read once a day for ever, an object has a heat of about 60.
+        let by_heat = evidence.heat * (-heat_days / HEAT_DAYS).exp() / HEAT_DAYS;
+        let by_idle = 1.0 / (idle_days + 1.0);
+        // What was used lately may be used again soon, however seldom that was.
+        let days = DAYS_PER_MONTH * by_heat.clamp(RECENTLY_USED * by_idle, by_idle);
+        let of_day = |seen: f64, unread: f64| if seen > 0.0 { seen } else { unread };
+        Self {
+            reads: days * of_day(evidence.reads_per_day(), 1.0),
+            bytes: days * of_day(evidence.bytes_per_day(), bytes as f64),
+        }
+    }
+
+    fn by_count(row: &LedgerRow, bytes: u64, now: DateTime<Utc>) -> Self {
+        let days_since = |time: DateTime<Utc>| (now - time).num_days().max(0) as f64;
+        let age_days = row.class_since.map_or(0.0, days_since).max(DAYS_PER_MONTH);
+        let idle_days = row.event_time.map_or(age_days, days_since);
+        let by_count = row.count.saturating_sub(1) as f64 / age_days;
+        let reads = DAYS_PER_MONTH * by_count.min(1.0 / (idle_days + 1.0));
+        Self { reads, bytes: reads * bytes as f64 }
+    }
+
+    /// What a month's reads cost of an object of `object_bytes` in `class`, the restore and the way back out of an archive
+    /// included. 0 for a class without a price.
+    pub fn monthly_usd(
+        &self,
+        prices: &Prices,
+        class: StorageClass,
+        object_bytes: u64,
+        restore: RestoreSpeed,
+        restore_days: u32,
+    ) -> f64 {
+        // Linear in both, and neither is a whole number.
+        let (request, _) = prices.read_usd(class, 1, 0);
+        let (_, gigabyte) = prices.read_usd(class, 0, 1 << 30);
+        let read = self.reads * request + self.bytes / crate::tiering::cost::BYTES_PER_GB * gigabyte;
+        if !class.is_archive() {
+            return read;
+        }
+        let back = MoveQuestion {
+            from: Stored { class, bytes: object_bytes, idle_days: 0 },
+            to: StorageClass::Standard,
+            days_in_class: None,
+            copy_requests: 1,
+            restore,
+            restore_days,
+        };
+        // Restored once, it is read from STANDARD until it is moved again.
+        read + self.reads.min(1.0) * prices.move_cost(&back).map_or(0.0, |cost| cost.one_off_usd())
+    }
+}
+
+fn day_of(time: DateTime<Utc>) -> Day {
+    Day::try_from(time.timestamp().div_euclid(SECS_PER_DAY)).unwrap_or(Day::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::evidence::{DayAccess, IdleTable};
+
+    fn read_on(days: &[Day]) -> ObjectEvidence {
+        let mut evidence = ObjectEvidence::default();
+        for day in days {
+            let access = DayAccess { day: *day, reads: 2, bytes_read: 1 << 30, written: false };
+            evidence.add(&access, &mut IdleTable::default());
+        }
+        evidence
+    }
+
+    #[test]
+    fn a_daily_read_object_is_expected_to_be_read_daily_and_less_the_longer_it_is_idle() {
+        let daily: Vec<Day> = (0..600).collect();
+        let evidence = read_on(&daily);
+        let busy = ExpectedReads::by_evidence(&evidence, 1 << 30, 599);
+        assert!((55.0..=60.5).contains(&busy.reads), "{busy:?}");
+        let mut before = busy.reads;
+        for today in 600..900 {
+            let now = ExpectedReads::by_evidence(&evidence, 1 << 30, today).reads;
+            assert!(now < before);
+            before = now;
+        }
+        assert!(before < 0.2, "{before}");
+    }
+
+    #[test]
+    fn reads_are_priced_by_the_class_that_they_would_be_served_from() {
+        let month = ExpectedReads { reads: 10.0, bytes: 2.0 * (1_u64 << 30) as f64 };
+        let usd = |class| month.monthly_usd(&us_east_1(), class, 1 << 30, RestoreSpeed::Standard, 1);
+        for (class, expected) in [
+            (StorageClass::Standard, 0.000_004),
+            (StorageClass::StandardIa, 0.000_01 + 0.02),
+            (StorageClass::GlacierIr, 0.000_1 + 0.06),
+            (StorageClass::Glacier, 0.000_004 + 0.000_005 + 0.000_05 + 0.01 + 0.023 / 30.0),
+        ] {
+            assert!((usd(class) - expected).abs() < 1e-9, "{class}: {}", usd(class));
+        }
+    }
+}

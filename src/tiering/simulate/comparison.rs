@@ -1,0 +1,118 @@
+//! All policies over one trace, side by side.
+//!
+//! The work is cut into [`Part`]s that know nothing of each other, so that a caller may spread them over threads as it likes; the
+//! order in which their bills come in is of no matter.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::account::Bill;
+use super::policies::{Replayed, Setup};
+use super::replay::Cadence;
+use super::trace::Trace;
+
+/// Into how many parts the optimum is cut: the longest work of all, and each object is its own.
+const OPTIMUM_PARTS: usize = 8;
+
+/// A policy at a cadence, over some of the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub policy: Replayed,
+    pub cadence: Cadence,
+    objects: Range<usize>,
+}
+
+impl Part {
+    /// What it costs.
+    pub fn replay(&self, setup: &Setup<'_>, trace: &Trace) -> Bill {
+        if self.policy == Replayed::Optimum {
+            return setup.optimum(trace, self.objects.clone());
+        }
+        setup.replay(trace, self.policy, self.cadence)
+    }
+}
+
+/// The bills of all policies.
+#[derive(Debug, Clone, Default)]
+pub struct Comparison {
+    bills: BTreeMap<(Replayed, Cadence), Bill>,
+}
+
+/// One policy's line, as `simulate --json` has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    pub policy: &'static str,
+    pub cadence: &'static str,
+    pub cost_usd: f64,
+    pub storage_usd: f64,
+    pub retrieval_usd: f64,
+    pub requests_usd: f64,
+    pub early_deletion_usd: f64,
+    pub monitoring_usd: f64,
+    pub moves: u64,
+    pub delayed_reads: u64,
+    /// None where there is nothing to compare with.
+    pub ratio_to_standard: Option<f64>,
+    pub ratio_to_optimum: Option<f64>,
+}
+
+impl Comparison {
+    /// The work that there is for these policies, the longest first. What all are compared with is always among it.
+    pub fn parts(trace: &Trace, policies: &[Replayed]) -> Vec<Part> {
+        let whole = 0..trace.objects();
+        let mut parts = Vec::new();
+        for policy in [Replayed::Adaptive, Replayed::Frequency, Replayed::Recency] {
+            if policies.contains(&policy) {
+                parts.extend(Cadence::ALL.map(|cadence| Part { policy, cadence, objects: whole.clone() }));
+            }
+        }
+        let step = trace.objects().div_ceil(OPTIMUM_PARTS).max(1);
+        for first in whole.clone().step_by(step) {
+            let objects = first..(first + step).min(whole.end);
+            parts.push(Part { policy: Replayed::Optimum, cadence: Cadence::Daily, objects });
+        }
+        for policy in [Replayed::Standard, Replayed::IntelligentTiering] {
+            if policy == Replayed::Standard || policies.contains(&policy) {
+                parts.push(Part { policy, cadence: Cadence::Daily, objects: whole.clone() });
+            }
+        }
+        parts
+    }
+
+    /// Takes a part's bill.
+    pub fn add(&mut self, part: &Part, bill: &Bill) {
+        *self.bills.entry((part.policy, part.cadence)).or_default() += bill;
+    }
+
+    /// What a policy costs at a cadence; at any cadence where that makes no difference. None if it was not replayed.
+    pub fn bill(&self, policy: Replayed, cadence: Cadence) -> Option<&Bill> {
+        let cadence = if policy.has_cadence() { cadence } else { Cadence::Daily };
+        self.bills.get(&(policy, cadence))
+    }
+
+    /// A policy's line at a cadence; None if it was not replayed.
+    pub fn line(&self, policy: Replayed, cadence: Cadence) -> Option<Line> {
+        let bill = self.bill(policy, cadence)?;
+        let costs = bill.total();
+        let ratio_to = |other| {
+            let base = self.bill(other, cadence)?.total().total_usd();
+            (base > 0.0).then(|| costs.total_usd() / base)
+        };
+        Some(Line {
+            policy: policy.as_str(),
+            cadence: cadence.as_str(),
+            cost_usd: costs.total_usd(),
+            storage_usd: costs.storage_usd,
+            retrieval_usd: costs.retrieval_usd,
+            requests_usd: costs.requests_usd,
+            early_deletion_usd: costs.early_deletion_usd,
+            monitoring_usd: costs.monitoring_usd,
+            moves: bill.moves,
+            delayed_reads: bill.delayed_reads,
+            ratio_to_standard: ratio_to(Replayed::Standard),
+            ratio_to_optimum: ratio_to(Replayed::Optimum),
+        })
+    }
+}

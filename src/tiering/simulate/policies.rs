@@ -1,0 +1,256 @@
+//! Every policy over a trace, by its name.
+//!
+//! Recency and frequency are the daemon's own code, guards and all: what is replayed is what would be done. The ledger's rows
+//! are made of the trace, a day being the smallest step: a use is at the day's beginning.
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::account::{Bill, Held, Tariff};
+use super::adaptive::{AdaptiveRun, Follow};
+use super::optimum::Optimum;
+use super::replay::{Answer, Cadence, Course, ObjectState};
+use super::trace::{Trace, TraceBucket};
+use crate::tiering::cost::Prices;
+use crate::tiering::evidence::{IDLE_FROM, idle_bin};
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::object::{ETag, ObjectId, ObjectKey};
+use crate::tiering::policy::Decision;
+use crate::tiering::policy::frequency::{Census, Frequency};
+use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement};
+use crate::tiering::policy::recency::Recency;
+use crate::tiering::storage_class::StorageClass;
+
+/// What can be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Replayed {
+    /// Everything stays where users put it.
+    Standard,
+    /// Every object of 128 KiB and more is moved into Intelligent-Tiering on the day after it was written, which costs one
+    /// request. Smaller ones gain nothing there, and stay.
+    IntelligentTiering,
+    Recency,
+    Frequency,
+    Adaptive,
+    /// The least that it can cost: see [`super::optimum`].
+    Optimum,
+}
+
+/// A name that is no policy's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no policy; there are standard, intelligent-tiering, recency, frequency, adaptive and optimum")]
+pub struct UnknownPolicy(pub String);
+
+impl Replayed {
+    pub const ALL: [Replayed; 6] =
+        [Self::Standard, Self::IntelligentTiering, Self::Recency, Self::Frequency, Self::Adaptive, Self::Optimum];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::IntelligentTiering => "intelligent-tiering",
+            Self::Recency => "recency",
+            Self::Frequency => "frequency",
+            Self::Adaptive => "adaptive",
+            Self::Optimum => "optimum",
+        }
+    }
+
+    /// Whether it makes a difference how often it runs.
+    pub fn has_cadence(self) -> bool {
+        matches!(self, Self::Recency | Self::Frequency | Self::Adaptive)
+    }
+}
+
+impl fmt::Display for Replayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Replayed {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| UnknownPolicy(name.to_owned()))
+    }
+}
+
+/// The policies' settings, and the prices.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    pub prices: &'a Prices,
+    pub guards: &'a Guards,
+    pub recency: &'a Recency,
+    pub frequency: &'a Frequency,
+}
+
+impl<'a> Setup<'a> {
+    pub fn tariff(&self) -> Tariff<'a> {
+        let Guards { copies, restore, restore_days, .. } = *self.guards;
+        Tariff { prices: self.prices, copies, restore, restore_days }
+    }
+
+    /// What `policy` would have cost. `cadence` is of no matter where [`Replayed::has_cadence`] says so.
+    pub fn replay(&self, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
+        match policy {
+            Replayed::Standard => self.all_into(trace, StorageClass::Standard),
+            Replayed::IntelligentTiering => self.all_into(trace, StorageClass::IntelligentTiering),
+            Replayed::Recency => self.recency(trace, cadence),
+            Replayed::Frequency => self.frequency(trace, cadence),
+            Replayed::Adaptive => {
+                let minimum = self.guards.min_object_bytes;
+                AdaptiveRun::new(trace, self.tariff(), cadence, minimum, Follow::Safeguard).finish()
+            }
+            Replayed::Optimum => self.optimum(trace, 0..trace.objects()),
+        }
+    }
+
+    /// The optimum of some of the objects.
+    pub(super) fn optimum(&self, trace: &Trace, objects: Range<usize>) -> Bill {
+        let mut bill = Bill::default();
+        let mut optimum = Optimum::new(self.tariff());
+        for object in objects {
+            optimum.add(trace.events_of(object), trace.days, &mut bill);
+        }
+        bill
+    }
+
+    fn all_into(&self, trace: &Trace, class: StorageClass) -> Bill {
+        self.each_object(trace, Cadence::Daily, |_, _, held| {
+            let small = class == StorageClass::IntelligentTiering && held.bytes < 128 * 1024;
+            Answer { to: Some(class).filter(|_| !small), again: u16::MAX }
+        })
+    }
+
+    fn recency(&self, trace: &Trace, cadence: Cadence) -> Bill {
+        let mut ledger = Ledger::new(trace);
+        self.each_object(trace, cadence, |day, state, held| {
+            let now = midnight(day);
+            let row = ledger.row(state, held);
+            let decision = self.recency.decide(row, now);
+            let to = self.judge(row, decision, state, now);
+            Answer { to, again: self.recency_may_change(day, state, held) }
+        })
+    }
+
+    /// The next day on which recency, or a guard, may say another thing although nothing happened to the object.
+    fn recency_may_change(&self, day: u16, state: &ObjectState, held: &Held) -> u16 {
+        let idle = u32::from(day - state.last_use);
+        let after = |from: u16, days: u32| from.saturating_add(u16::try_from(days).unwrap_or(u16::MAX));
+        let bounds = self.recency.bounds().map(|bound| after(state.last_use, bound.saturating_add(1)));
+        let served = after(held.since, held.class.minimum_days());
+        let next_bin = IDLE_FROM.get(idle_bin(idle) + 1).map(|from| after(state.last_use, u32::from(*from)));
+        bounds.chain([served]).chain(next_bin).filter(|next| *next > day).min().unwrap_or(u16::MAX)
+    }
+
+    fn each_object(
+        &self,
+        trace: &Trace,
+        cadence: Cadence,
+        mut policy: impl FnMut(u16, &ObjectState, &Held) -> Answer,
+    ) -> Bill {
+        let mut course = Course::new(self.tariff(), cadence);
+        for object in 0..trace.objects() {
+            let mut state = ObjectState::default();
+            course.advance(&mut state, trace.events_of(object), trace.days, &mut policy);
+            course.settle(&mut state, trace.days);
+        }
+        course.bill
+    }
+
+    fn frequency(&self, trace: &Trace, cadence: Cadence) -> Bill {
+        let mut bill = Bill::default();
+        for bucket in &trace.buckets {
+            bill += &self.frequency_of(trace, bucket, cadence);
+        }
+        bill
+    }
+
+    /// A bucket's ranks change together, so its objects go from one run to the next together.
+    fn frequency_of(&self, trace: &Trace, bucket: &TraceBucket, cadence: Cadence) -> Bill {
+        let mut course = Course::new(self.tariff(), cadence);
+        let mut ledger = Ledger::new(trace);
+        let mut states = vec![ObjectState::default(); bucket.end - bucket.first];
+        let mut day = 0;
+        loop {
+            day = cadence.run_from(day + 1).min(trace.days);
+            for (i, state) in states.iter_mut().enumerate() {
+                course.advance(state, trace.events_of(bucket.first + i), day, |_, _, _| Answer::LEAVE);
+            }
+            if day >= trace.days {
+                break;
+            }
+            let mut census = Census::default();
+            for state in &states {
+                if let Some(held) = &state.held {
+                    census.count(ledger.row(state, held));
+                }
+            }
+            let mut cut = census.cut(self.frequency);
+            let now = midnight(day);
+            for state in &mut states {
+                let Some(mut held) = state.held else { continue };
+                let row = ledger.row(state, &held);
+                let decision = cut.decide(row);
+                if let Some(to) = self.judge(row, Some(decision), state, now) {
+                    course.tariff.change_class(&mut held, day, to, &mut course.bill);
+                    state.held = Some(held);
+                }
+            }
+        }
+        for state in &mut states {
+            course.settle(state, trace.days);
+        }
+        course.bill
+    }
+
+    /// Where the row goes, by the policy's decision and the guards. The logs of a trace are whole.
+    fn judge(
+        &self,
+        row: &LedgerRow,
+        decision: Option<Decision>,
+        state: &ObjectState,
+        now: DateTime<Utc>,
+    ) -> Option<StorageClass> {
+        let evidence = Evidence { last_ok_ingest: Some(now), covered_since: Some(DateTime::UNIX_EPOCH) };
+        let bench = Bench { now, guards: self.guards, evidence, prices: self.prices };
+        match bench.judge_seen(row, decision, Some(&state.evidence)) {
+            Judgement::Move(proposal) => Some(proposal.decision.target),
+            Judgement::Stay(_) | Judgement::Skip { .. } => None,
+        }
+    }
+}
+
+/// A day of the trace as a time. Only differences of times matter to a policy, so the trace's first day is 1970-01-01.
+fn midnight(day: u16) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(day))
+}
+
+/// The rows that policies are shown, one at a time.
+struct Ledger {
+    row: LedgerRow,
+}
+
+impl Ledger {
+    fn new(trace: &Trace) -> Self {
+        let bucket = trace.buckets.first().map(|bucket| bucket.name.clone());
+        let bucket = bucket.unwrap_or_else(|| crate::tiering::object::BucketName::new("none").expect("it is a name"));
+        // No policy goes by the key.
+        let id = ObjectId::new(bucket, ObjectKey::new("k").expect("it is a key"));
+        let etag = Some(ETag::new("e").expect("it is a tag"));
+        Self { row: LedgerRow { etag, ..LedgerRow::new(id) } }
+    }
+
+    fn row(&mut self, state: &ObjectState, held: &Held) -> &LedgerRow {
+        self.row.count = state.count;
+        self.row.event_time = Some(midnight(state.last_use));
+        self.row.class = Some(held.class);
+        self.row.size = Some(held.bytes);
+        self.row.class_since = Some(midnight(held.since));
+        &self.row
+    }
+}
