@@ -1,5 +1,6 @@
 //! What one expert has learned at a time: the plans for objects of every size, each made when it is first asked for.
 
+use std::fmt;
 use std::sync::OnceLock;
 
 use super::hazard::Hazards;
@@ -29,6 +30,40 @@ pub struct View<'a> {
 pub struct Choice {
     pub target: StorageClass,
     pub until: Day,
+}
+
+/// Why an object should be where it should be; [`fmt::Display`] says it in a sentence. The costs are those of all the time to
+/// come, a later dollar being worth a little less, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Explanation {
+    pub from: StorageClass,
+    pub target: StorageClass,
+    pub idle_days: u32,
+    /// The chance that it is read in the next 30 days.
+    pub chance_of_read: f64,
+    /// If it stays today.
+    pub staying_usd: f64,
+    /// If it goes where that is best today, the move included.
+    pub moving_usd: f64,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, target, idle_days, chance_of_read, staying_usd, moving_usd } = self;
+        write!(
+            f,
+            "idle for {idle_days} days, it is read in the next 30 with a chance of {:.0} %: ",
+            100.0 * chance_of_read
+        )?;
+        if from == target {
+            write!(f, "staying in {from} costs {staying_usd:.6} dollars in the long run, and no move costs less")
+        } else {
+            write!(
+                f,
+                "staying in {from} costs {staying_usd:.6} dollars in the long run, moving to {target} {moving_usd:.6}"
+            )
+        }
+    }
 }
 
 /// Hazards and the plans that follow from them.
@@ -73,6 +108,24 @@ impl Learned {
         let milestones = [30, 90, 180].map(|days| object.class_since.saturating_add(days));
         let next_place = milestones.into_iter().filter(|day| *day > today).min().unwrap_or(Day::MAX);
         Choice { target, until: next_bin.min(next_place) }
+    }
+
+    /// The choice with its figures. None where there is nothing to go by.
+    pub fn explain(&self, object: &View<'_>, today: Day) -> Option<Explanation> {
+        let idle_days = object.evidence.idle_days(today)?.max(1);
+        let since_class = days_between(object.class_since, today);
+        let place = Place::of(object.class, since_class, idle_days, idle_days.min(since_class))?;
+        let (bin, class) = (idle_bin(idle_days), object.evidence.heat_class());
+        let plan = self.plan(object);
+        let scale = object.bytes as f64 / plan.bytes() as f64;
+        Some(Explanation {
+            from: object.class,
+            target: plan.best(place, bin, class),
+            idle_days,
+            chance_of_read: self.hazards.chance_of_read(class, idle_days, 30),
+            staying_usd: scale * plan.staying_usd(place, bin, class),
+            moving_usd: scale * plan.least_usd(place, bin, class),
+        })
     }
 
     /// What all the time to come costs for the object, a later dollar being worth less. Scaled to its size from that which its

@@ -192,11 +192,6 @@ impl Plan {
         self.least[place as usize][bin][class]
     }
 
-    /// The same if it is moved into `to` today, without what the move costs. None if no plan has it there.
-    pub fn being_in_usd(&self, to: StorageClass, bin: usize, class: usize) -> Option<f64> {
-        Some(self.stay[Place::entered(to, bin)? as usize][bin][class])
-    }
-
     /// Works it out. `before`, a plan for the same kind by older hazards, saves most of the work.
     pub fn solve(prices: &Prices, hazards: &Hazards, kind: Kind, rules: &Rules, before: Option<&Plan>) -> Self {
         let mut solver = Solver::new(prices, hazards, kind, rules);

@@ -156,6 +156,14 @@ fn what_nobody_ever_reads_goes_to_the_coldest_class_and_what_everybody_reads_sta
     let never = ObjectEvidence { written_day: Some(0), ..ObjectEvidence::default() };
     let view = View { class: StorageClass::Standard, bytes: 10 << 20, class_since: 0, evidence: &never };
     assert_eq!(learned.choose(&view, 2).target, StorageClass::GlacierIr);
+    let explained = learned.explain(&view, 2).unwrap();
+    assert!(explained.moving_usd < explained.staying_usd && explained.chance_of_read < 0.01);
+    let sentence = explained.to_string();
+    assert!(
+        sentence
+            .starts_with("idle for 2 days, it is read in the next 30 with a chance of 0 %: staying in STANDARD costs")
+    );
+    assert!(sentence.contains(", moving to GLACIER_IR "), "{sentence}");
     let daily = ObjectEvidence {
         last_read_day: Some(9),
         heat: 50.0,

@@ -131,7 +131,7 @@ impl<'a> AdaptiveRun<'a> {
             Follow::Safeguard => bucket.safeguard.following(),
             Follow::Only(expert) => expert,
         };
-        let learned = bucket.own.as_ref().unwrap_or(&self.general)[expert as usize].as_ref();
+        let learned = bucket.own.as_ref().unwrap_or(&self.general);
         let mut course = Course::new(self.tariff, self.cadence);
         std::mem::swap(&mut course.bill, &mut self.bill);
         for object in bucket.place.first..bucket.place.end {
@@ -159,7 +159,7 @@ impl<'a> AdaptiveRun<'a> {
                 let object = bucket.place.first + i * bucket.step;
                 state.ask_from(self.cadence.run_from(self.from));
                 course.advance(state, self.trace.events_of(object), to, |day, state, held| {
-                    answer(expert, learned[expert as usize].as_ref(), day, state, held, self.min_object_bytes)
+                    answer(expert, learned, day, state, held, self.min_object_bytes)
                 });
                 course.settle(state, to);
                 if let (Some(judge), Some(held)) = (judge, state.held.filter(|h| h.bytes >= self.min_object_bytes)) {
@@ -209,7 +209,7 @@ fn view<'s>(state: &'s ObjectState, held: &Held) -> View<'s> {
 
 fn answer(
     expert: Expert,
-    learned: Option<&Learned>,
+    learned: &Experts,
     day: u16,
     state: &ObjectState,
     held: &Held,
@@ -223,13 +223,15 @@ fn answer(
         return Answer { to: None, again: served };
     }
     let all_into = |class| Answer { to: Some(class), again: u16::MAX };
-    match (expert, learned) {
-        (Expert::Standard, _) => all_into(StorageClass::Standard),
-        (Expert::Intelligent, _) => all_into(StorageClass::IntelligentTiering),
-        (Expert::Careful | Expert::Thrifty | Expert::Wary, Some(learned)) => {
-            let choice = learned.choose(&view(state, held), Day::from(day));
-            Answer { to: Some(choice.target), again: u16::try_from(choice.until).unwrap_or(u16::MAX) }
-        }
-        (Expert::Careful | Expert::Thrifty | Expert::Wary, None) => Answer::LEAVE,
-    }
+    // What an earlier expert moved to where reads are paid comes out when that pays, not all at once: each copy is a read.
+    let paid_by_the_gigabyte = matches!(held.class, StorageClass::StandardIa | StorageClass::GlacierIr);
+    let planner = match expert {
+        Expert::Standard if !paid_by_the_gigabyte => return all_into(StorageClass::Standard),
+        Expert::Intelligent if !paid_by_the_gigabyte => return all_into(StorageClass::IntelligentTiering),
+        Expert::Standard | Expert::Intelligent => Expert::Careful,
+        Expert::Careful | Expert::Thrifty | Expert::Wary => expert,
+    };
+    let Some(learned) = &learned[planner as usize] else { return Answer::LEAVE };
+    let choice = learned.choose(&view(state, held), Day::from(day));
+    Answer { to: Some(choice.target), again: u16::try_from(choice.until).unwrap_or(u16::MAX) }
 }
