@@ -69,7 +69,7 @@ pub(super) async fn write(writer: &Writer<'_>, updates: Updates, objects: &mut F
         let Some(joined) = writing.in_flight.join_next().await else { break };
         match joined {
             Ok(Done::Looked(look)) => writing.looked(look),
-            Ok(Done::Counted(attempt)) => writing.counted(attempt),
+            Ok(Done::Counted(attempt)) => writing.counted(*attempt),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -211,7 +211,7 @@ pub(super) fn hash_of(update: &AccessUpdate) -> u64 {
 /// What came back.
 enum Done {
     Looked(Look),
-    Counted(Attempt),
+    Counted(Box<Attempt>),
 }
 
 /// Rows that were read.
@@ -240,7 +240,7 @@ struct Attempt {
 async fn count(ledger: Ledger, update: AccessUpdate, seen: Usage, batch: u64, tries_before: u32, round: u32) -> Done {
     pause(tries_before).await;
     let result = ledger.count(&update, batch, &seen).await;
-    Done::Counted(Attempt { update, seen, result, tries: tries_before + 1, round })
+    Done::Counted(Box::new(Attempt { update, seen, result, tries: tries_before + 1, round }))
 }
 
 async fn pause(tries_before: u32) {

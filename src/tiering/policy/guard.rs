@@ -128,7 +128,7 @@ pub struct Proposal {
 impl Bench<'_> {
     /// What becomes of `row`, of which the policy thinks `decision` (None: it has nothing to go by).
     pub fn judge(&self, row: &LedgerRow, decision: Option<Decision>) -> Judgement {
-        self.judge_seen(row, decision, None)
+        self.judge_seen(row, decision, Some(&row.evidence))
     }
 
     /// The same, of an object of which it is known how it has been used.
@@ -152,7 +152,7 @@ impl Bench<'_> {
 
     /// Every guard's objection, not only the first: empty for a row that stays or may move.
     pub fn objections(&self, row: &LedgerRow, decision: Option<&Decision>) -> Vec<Objection> {
-        self.objections_seen(row, decision, None)
+        self.objections_seen(row, decision, Some(&row.evidence))
     }
 
     /// The same, of an object of which it is known how it has been used.
@@ -217,7 +217,7 @@ impl Bench<'_> {
             (how == Move::RestoreThenCopy && self.guards.archived == Archived::Leave)
                 .then_some(Objection::Archived { class: from }),
             self.saving(from, to, &cost),
-            self.reads(row, &facts, to, seen, &cost),
+            self.reads(&facts, to, seen, &cost),
         ];
         for objection in guards.into_iter().flatten() {
             if object(objection) == Continue::No {
@@ -230,23 +230,17 @@ impl Bench<'_> {
     /// What a month's reads cost in `to` beyond what they cost in `from`.
     fn dearer_reads_usd(
         &self,
-        row: &LedgerRow,
         facts: &Facts<'_>,
         from: StorageClass,
         to: StorageClass,
         seen: Option<&ObjectEvidence>,
     ) -> f64 {
-        let expected = ExpectedReads::of(row, seen, facts.bytes, self.now);
-        let usd = |class| {
-            let Guards { restore, restore_days, .. } = *self.guards;
-            expected.monthly_usd(self.prices, class, facts.bytes, restore, restore_days)
-        };
-        usd(to) - usd(from)
+        let expected = ExpectedReads::of(seen, facts.bytes, self.now);
+        expected.monthly_usd(self.prices, to) - expected.monthly_usd(self.prices, from)
     }
 
     fn reads(
         &self,
-        row: &LedgerRow,
         facts: &Facts<'_>,
         to: StorageClass,
         seen: Option<&ObjectEvidence>,
@@ -255,7 +249,7 @@ impl Bench<'_> {
         if self.guards.saving == Rule::Waived || !facts.class.is_demotion_to(to) {
             return None;
         }
-        let monthly_reads_usd = self.dearer_reads_usd(row, facts, facts.class, to, seen);
+        let monthly_reads_usd = self.dearer_reads_usd(facts, facts.class, to, seen);
         let monthly_saving_usd = cost.monthly_saving_usd;
         (monthly_reads_usd > monthly_saving_usd)
             .then_some(Objection::ReadsCostMore { monthly_reads_usd, monthly_saving_usd })
@@ -270,7 +264,7 @@ impl Bench<'_> {
         let (Some(facts), Some(_), Rule::Enforced) = (facts, seen, self.guards.saving) else { return decision };
         let standard = StorageClass::Standard;
         let Some(cost) = self.prices.move_cost(&self.question(row, &facts, standard)) else { return decision };
-        let reads_usd = self.dearer_reads_usd(row, &facts, standard, class, seen);
+        let reads_usd = self.dearer_reads_usd(&facts, standard, class, seen);
         let saving_usd = -cost.monthly_saving_usd;
         if reads_usd - saving_usd <= cost.one_off_usd() {
             return decision;

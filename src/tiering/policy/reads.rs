@@ -6,9 +6,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
+use crate::tiering::cost::{BYTES_PER_GB, Prices};
 use crate::tiering::evidence::{Day, HEAT_DAYS, ObjectEvidence};
-use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::storage_class::StorageClass;
 
 const DAYS_PER_MONTH: f64 = 30.0;
@@ -25,12 +24,12 @@ pub struct ExpectedReads {
 }
 
 impl ExpectedReads {
-    /// By the evidence where there is some, else by the row's count and age: every use but the first, which wrote it, is taken
-    /// as a read of the whole object since it came into its class.
-    pub fn of(row: &LedgerRow, seen: Option<&ObjectEvidence>, bytes: u64, now: DateTime<Utc>) -> Self {
+    /// By the evidence; nothing is expected where there is none, as in rows from before it was kept: a count does not say
+    /// when, nor whether it was of reads.
+    pub fn of(seen: Option<&ObjectEvidence>, bytes: u64, now: DateTime<Utc>) -> Self {
         match seen.filter(|evidence| evidence.idle_since().is_some()) {
             Some(evidence) => Self::by_evidence(evidence, bytes, day_of(now)),
-            None => Self::by_count(row, bytes, now),
+            None => Self { reads: 0.0, bytes: 0.0 },
         }
     }
 
@@ -49,42 +48,13 @@ impl ExpectedReads {
         }
     }
 
-    fn by_count(row: &LedgerRow, bytes: u64, now: DateTime<Utc>) -> Self {
-        let days_since = |time: DateTime<Utc>| (now - time).num_days().max(0) as f64;
-        let age_days = row.class_since.map_or(0.0, days_since).max(DAYS_PER_MONTH);
-        let idle_days = row.event_time.map_or(age_days, days_since);
-        let by_count = row.count.saturating_sub(1) as f64 / age_days;
-        let reads = DAYS_PER_MONTH * by_count.min(1.0 / (idle_days + 1.0));
-        Self { reads, bytes: reads * bytes as f64 }
-    }
-
-    /// What a month's reads cost of an object of `object_bytes` in `class`, the restore and the way back out of an archive
-    /// included. 0 for a class without a price.
-    pub fn monthly_usd(
-        &self,
-        prices: &Prices,
-        class: StorageClass,
-        object_bytes: u64,
-        restore: RestoreSpeed,
-        restore_days: u32,
-    ) -> f64 {
+    /// What a month's requests and retrieval by the gigabyte cost in `class`; 0 for a class without a price. The restore that
+    /// an archive needs first is not in it: that is asked for, and known to cost.
+    pub fn monthly_usd(&self, prices: &Prices, class: StorageClass) -> f64 {
         // Linear in both, and neither is a whole number.
         let (request, _) = prices.read_usd(class, 1, 0);
         let (_, gigabyte) = prices.read_usd(class, 0, 1 << 30);
-        let read = self.reads * request + self.bytes / crate::tiering::cost::BYTES_PER_GB * gigabyte;
-        if !class.is_archive() {
-            return read;
-        }
-        let back = MoveQuestion {
-            from: Stored { class, bytes: object_bytes, idle_days: 0 },
-            to: StorageClass::Standard,
-            days_in_class: None,
-            copy_requests: 1,
-            restore,
-            restore_days,
-        };
-        // Restored once, it is read from STANDARD until it is moved again.
-        read + self.reads.min(1.0) * prices.move_cost(&back).map_or(0.0, |cost| cost.one_off_usd())
+        self.reads * request + self.bytes / BYTES_PER_GB * gigabyte
     }
 }
 
@@ -125,12 +95,12 @@ mod tests {
     #[test]
     fn reads_are_priced_by_the_class_that_they_would_be_served_from() {
         let month = ExpectedReads { reads: 10.0, bytes: 2.0 * (1_u64 << 30) as f64 };
-        let usd = |class| month.monthly_usd(&us_east_1(), class, 1 << 30, RestoreSpeed::Standard, 1);
+        let usd = |class| month.monthly_usd(&us_east_1(), class);
         for (class, expected) in [
             (StorageClass::Standard, 0.000_004),
             (StorageClass::StandardIa, 0.000_01 + 0.02),
             (StorageClass::GlacierIr, 0.000_1 + 0.06),
-            (StorageClass::Glacier, 0.000_004 + 0.000_005 + 0.000_05 + 0.01 + 0.023 / 30.0),
+            (StorageClass::Glacier, 0.000_004 + 0.02),
         ] {
             assert!((usd(class) - expected).abs() < 1e-9, "{class}: {}", usd(class));
         }
