@@ -4,6 +4,7 @@
 //! `TIERD_FUZZ_MS=60000` gives each target a minute; `TIERD_FUZZ_SEED=N` has another sequence of mutations.
 
 #![allow(unused_attributes, reason = "the targets say that they have no main function")]
+#![allow(clippy::duplicate_mod, reason = "each target brings its rules along")]
 
 use std::panic::catch_unwind;
 use std::path::Path;
