@@ -180,6 +180,11 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Asked> {
         let name = body["TableName"].as_str().unwrap_or_default();
         format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}")
     };
+    if operation == "BatchGetItem" {
+        let tables = body["RequestItems"].as_object().into_iter().flatten().map(|(name, _)| name);
+        let arn = |name: &String| format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}");
+        return tables.map(|name| ("dynamodb:BatchGetItem".to_owned(), arn(name))).collect();
+    }
     if operation != "TransactWriteItems" {
         return vec![(format!("dynamodb:{operation}"), table(body))];
     }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The emulator of this test run.
 pub struct Emulator {
@@ -77,3 +77,15 @@ fn start() -> Result<Emulator, String> {
     let endpoint = said["endpoint"].as_str().ok_or_else(|| format!("no endpoint in {line:?}"))?.to_owned();
     Ok(Emulator { endpoint, _stdin: stdin, _child: Mutex::new(child) })
 }
+
+/// A turn for a test that keeps all cores busy by itself: two of those at once would starve each other, and everything
+/// else, of the time in which leases are renewed.
+#[allow(dead_code, reason = "used by the tests that need it")]
+pub fn heavy_turn() -> HeavyTurn {
+    static TURN: Mutex<()> = Mutex::new(());
+    HeavyTurn(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Ends the turn when it is dropped.
+#[must_use]
+pub struct HeavyTurn(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);

@@ -43,6 +43,7 @@ pub async fn read_row(world: &World, bucket: &str, key: &str) -> Option<BTreeMap
     let row = world.ledger_row(bucket, key).await?;
     let text = |value: AttributeValue| match value {
         AttributeValue::S(s) | AttributeValue::N(s) => s,
+        AttributeValue::B(bytes) => format!("{:02x?}", bytes.as_ref()),
         other => panic!("{other:?}"),
     };
     Some(row.into_iter().map(|(name, value)| (name, text(value))).collect())

@@ -37,6 +37,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_restore_ends_well_or_is_reported_whatever_is_doubled_delayed_dropped_broken_or_killed() {
+    let _turn = crate::harness::heavy_turn();
     let alone = number("TIERD_RESTORE_SEED");
     let first = alone.unwrap_or(1);
     let count = number("TIERD_RESTORE_SEEDS").unwrap_or(if alone.is_some() { 1 } else { SEEDS });

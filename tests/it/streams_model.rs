@@ -239,6 +239,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_any_history_every_user_gets_one_bucket_or_a_reason() {
+    let _turn = crate::harness::heavy_turn();
     let one = number("TIERD_HISTORY_SEED");
     let count = one.map_or_else(|| number("TIERD_HISTORIES").unwrap_or(HISTORIES), |_| 1);
     let first = one.unwrap_or_else(|| tierd::clock::now().timestamp_micros().unsigned_abs());

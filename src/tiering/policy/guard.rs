@@ -251,7 +251,8 @@ impl Bench<'_> {
         }
         let monthly_reads_usd = self.dearer_reads_usd(facts, facts.class, to, seen);
         let monthly_saving_usd = cost.monthly_saving_usd;
-        (monthly_reads_usd > monthly_saving_usd)
+        // What saves nothing is refused for that already.
+        (monthly_reads_usd > monthly_saving_usd.max(0.0))
             .then_some(Objection::ReadsCostMore { monthly_reads_usd, monthly_saving_usd })
     }
 

@@ -44,6 +44,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_the_invariants_hold() {
+    let _turn = crate::harness::heavy_turn();
     let length = number("TIERD_CHAOS_STEPS").map_or(STEPS, |n| n as usize);
     let seeds: Vec<u64> = match number("TIERD_CHAOS_SEED") {
         Some(seed) => vec![seed],

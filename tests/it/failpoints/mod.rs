@@ -140,6 +140,7 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) {
 /// `TIERD_FAILPOINTS=restore.` plays those that begin so, and no others.
 #[tokio::test]
 async fn a_crash_at_any_failpoint_is_repaired_by_the_next_start() {
+    let _turn = crate::harness::heavy_turn();
     let only = std::env::var("TIERD_FAILPOINTS").unwrap_or_default();
     let chosen = TABLE.into_iter().filter(|(point, _)| point.starts_with(&only));
     let failed: Vec<String> = stream::iter(chosen)
