@@ -1,7 +1,7 @@
 //! What `benches/peers/run` needs in Rust: the corpus of log files, and a server fast enough not to be what is measured.
 //!
-//! `corpus DIRECTORY MIB` writes CloudTrail files of so much content and prints how many records there are and how many of
-//! them count.
+//! `corpus DIRECTORY MIB` writes CloudTrail files of at least so much content, and prints their MiB, their records, and how many
+//! of those count.
 //!
 //! `serve DIRECTORY OBJECTS EMULATOR S3_MS COPY_MS DYNAMODB_MS` prints its address and answers until its standard input ends:
 //!
@@ -66,14 +66,15 @@ fn main() {
 
 fn write_corpus(directory: &Path, mib: usize) {
     std::fs::create_dir_all(directory).unwrap();
-    let (mut records, mut counted) = (0, 0);
+    let (mut bytes, mut records, mut counted) = (0, 0, 0);
     for (n, file) in corpus::make(mib << 20).iter().enumerate() {
         let name = format!("111111111111_CloudTrail_ap-northeast-1_20260301T1005Z_{n:016}.json.gz");
         std::fs::write(directory.join(name), &file.gzip).unwrap();
+        bytes += file.bytes;
         records += file.records;
         counted += file.counted;
     }
-    println!("{records} {counted}");
+    println!("{} {records} {counted}", bytes >> 20);
 }
 
 /// A log bucket: content by key.
