@@ -9,6 +9,7 @@ pub struct Request<'a> {
     pub method: &'a str,
     pub uri: &'a str,
     /// All lines up to the empty one, it included, as they came.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
     pub head: &'a str,
     /// `DynamoDB_20120810.Query` and the like; None for S3.
     pub target: Option<&'a str>,
@@ -57,6 +58,7 @@ impl Answer {
     }
 
     /// Content of an object.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
     pub fn object(headers: String, body: Vec<u8>) -> Self {
         Self { status: "200 OK".into(), headers, body: Some(body) }
     }
@@ -67,6 +69,7 @@ impl Answer {
     }
 
     /// What another server answers to the same request. It is asked over a connection of its own.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
     pub fn of_other(server: &str, request: &Request<'_>) -> std::io::Result<Self> {
         let mut server = TcpStream::connect(server)?;
         server.write_all(request.head.as_bytes())?;
