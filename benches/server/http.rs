@@ -1,5 +1,6 @@
 //! As much of HTTP/1.1 as the AWS SDK speaks: a thread a connection, requests one after another.
 
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
@@ -7,6 +8,9 @@ use std::net::TcpStream;
 pub struct Request<'a> {
     pub method: &'a str,
     pub uri: &'a str,
+    /// All lines up to the empty one, it included, as they came.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
+    pub head: &'a str,
     /// `DynamoDB_20120810.Query` and the like; None for S3.
     pub target: Option<&'a str>,
     pub copy_source: Option<&'a str>,
@@ -25,7 +29,7 @@ impl Request<'_> {
 
 /// An answer.
 pub struct Answer {
-    status: &'static str,
+    status: Cow<'static, str>,
     /// Whole lines.
     headers: String,
     /// None: there is none, and `headers` say how long it would be (HEAD).
@@ -34,24 +38,58 @@ pub struct Answer {
 
 impl Answer {
     pub fn xml(body: Vec<u8>) -> Self {
-        Self { status: "200 OK", headers: "Content-Type: application/xml\r\n".to_owned(), body: Some(body) }
+        Self { status: "200 OK".into(), headers: "Content-Type: application/xml\r\n".to_owned(), body: Some(body) }
     }
 
     pub fn json(body: Vec<u8>) -> Self {
-        Self { status: "200 OK", headers: "Content-Type: application/x-amz-json-1.0\r\n".to_owned(), body: Some(body) }
+        Self {
+            status: "200 OK".into(),
+            headers: "Content-Type: application/x-amz-json-1.0\r\n".to_owned(),
+            body: Some(body),
+        }
     }
 
     pub fn text(body: String) -> Self {
-        Self { status: "200 OK", headers: String::new(), body: Some(body.into_bytes()) }
+        Self { status: "200 OK".into(), headers: String::new(), body: Some(body.into_bytes()) }
     }
 
     pub fn head(headers: String) -> Self {
-        Self { status: "200 OK", headers, body: None }
+        Self { status: "200 OK".into(), headers, body: None }
+    }
+
+    /// Content of an object.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
+    pub fn object(headers: String, body: Vec<u8>) -> Self {
+        Self { status: "200 OK".into(), headers, body: Some(body) }
     }
 
     /// What no bench should ask for.
     pub fn refusal(what: String) -> Self {
-        Self { status: "501 Not Implemented", ..Self::text(what) }
+        Self { status: "501 Not Implemented".into(), ..Self::text(what) }
+    }
+
+    /// What another server answers to the same request. It is asked over a connection of its own.
+    #[allow(dead_code, reason = "the comparison with other programs needs it")]
+    pub fn of_other(server: &str, request: &Request<'_>) -> std::io::Result<Self> {
+        let mut server = TcpStream::connect(server)?;
+        server.write_all(request.head.as_bytes())?;
+        server.write_all(request.body)?;
+        let mut reader = BufReader::new(server);
+        let mut head = String::new();
+        if !read_head(&mut reader, &mut head) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let (status, lines) = head.split_once("\r\n").unwrap_or_default();
+        let is = |line: &&str, name: &str| line.to_ascii_lowercase().starts_with(name);
+        let length = lines.lines().find(|line| is(line, "content-length:")).and_then(|line| line.split(':').nth(1));
+        let mut body = vec![0; length.and_then(|n| n.trim().parse().ok()).unwrap_or(0)];
+        if request.method != "HEAD" {
+            reader.read_exact(&mut body)?;
+        }
+        let kept = lines.lines().filter(|line| !is(line, "content-length:") && !is(line, "connection:"));
+        let headers = kept.filter(|line| !line.is_empty()).map(|line| format!("{line}\r\n")).collect();
+        let status = status.split_once(' ').map_or("502 Bad Gateway", |(_, status)| status).to_owned();
+        Ok(Self { status: status.into(), headers, body: Some(body) })
     }
 }
 
@@ -77,6 +115,7 @@ pub fn serve(client: TcpStream, answer: impl Fn(&Request<'_>) -> Answer) {
         let answer = answer(&Request {
             method: words.next().unwrap_or_default(),
             uri: words.next().unwrap_or_default(),
+            head: &head,
             target: header("x-amz-target"),
             copy_source: header("x-amz-copy-source"),
             body: &body,
