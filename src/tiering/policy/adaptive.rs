@@ -110,7 +110,7 @@ mod tests {
         let decided = |row: &LedgerRow, expert| decide(row, &experts, expert, time(TODAY)).unwrap();
         let hot = decided(&row(StorageClass::Standard, TODAY - 100, &daily), Expert::Thrifty);
         assert_eq!(hot.target, StorageClass::Standard, "{}", hot.reason);
-        assert!(hot.reason.to_string().contains("with a chance of 100 %"), "{}", hot.reason);
+        assert!(hot.reason.to_string().contains("and no move costs less"), "{}", hot.reason);
         let cold = decided(&row(StorageClass::Standard, TODAY - 400, &[]), Expert::Thrifty);
         assert_eq!((cold.target, cold.rests_on_days), (StorageClass::GlacierIr, 400), "{}", cold.reason);
         assert!(cold.reason.to_string().contains("moving to GLACIER_IR"), "{}", cold.reason);
