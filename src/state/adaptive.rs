@@ -71,3 +71,54 @@ fn read<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> anyhow::Resu
     GzDecoder::new(bytes.as_ref()).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::tiering::adaptive::experts::{Experts, Restores};
+    use crate::tiering::adaptive::hazard::Hazards;
+    use crate::tiering::adaptive::safeguard::SHADOWED;
+    use crate::tiering::cost::RestoreSpeed;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::evidence::{DayAccess, ObjectEvidence};
+    use crate::tiering::policy::adaptive::Known;
+    use crate::tiering::policy::guard::Copies;
+    use crate::tiering::simulate::account::Tariff;
+    use crate::tiering::storage_class::StorageClass;
+
+    /// A bucket with as many shadows as there may be, no two alike.
+    fn full() -> Shadows {
+        let (prices, mut experts) = (us_east_1(), Experts::default());
+        experts.learn(&prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+        let known = |i: u64| {
+            let (day, mut evidence) = (20_000 - (i % 700) as Day, ObjectEvidence::default());
+            evidence.add(&DayAccess { day, reads: i % 3, bytes_read: i, written: true }, &mut IdleTable::default());
+            let bytes = 1_000_000 + i * 7919 % 90_000_000;
+            (
+                i.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                Known { class: StorageClass::Standard, bytes, class_since: day, evidence },
+            )
+        };
+        let objects: BTreeMap<u64, Known> = (0..SHADOWED as u64).map(known).collect();
+        let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
+        let tariff = Tariff { prices: &prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 };
+        let mut shadows = Shadows::default();
+        for day in [20_001, 20_031, 20_061] {
+            shadows.go_on(&objects, day, &tariff, &experts, 0);
+        }
+        shadows
+    }
+
+    #[test]
+    fn a_thousand_shadows_fit_into_an_item_many_times_over_and_come_back_as_they_were() {
+        let shadows = full();
+        let packed = pack(&shadows).unwrap();
+        assert!(packed.len() < 64 << 10, "{} bytes", packed.len());
+        let item: std::collections::HashMap<_, _> =
+            [("shadows".to_owned(), AttributeValue::B(Blob::new(packed)))].into();
+        assert_eq!(read::<Shadows>(&Item::from(item), "shadows").unwrap(), shadows);
+        assert!(read::<Shadows>(&Item::new(), "shadows").unwrap_err().to_string().contains("not binary"));
+    }
+}

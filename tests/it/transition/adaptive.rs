@@ -3,6 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tierd::clock::rfc3339;
+use tierd::state::Written;
+use tierd::tiering::evidence::IdleTable;
 use tierd::tiering::policy::adaptive::day_of;
 
 use super::{class_of, job};
@@ -87,7 +89,7 @@ async fn what_the_logs_show_to_be_cold_is_moved_and_what_they_show_to_be_hot_sta
         assert!(reason.contains(part), "{reason}");
     }
     let (_, planned) = world.run_json(&["plan"]).await;
-    assert_eq!(planned["total"]["planned"]["objects"], 6, "{planned}");
+    assert_eq!(planned["planned"], 6, "{planned}");
     let output = world.run(&["report"]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(kept(&world).await, 0, "who only looks keeps nothing");
@@ -122,4 +124,20 @@ async fn under_another_policy_nothing_of_it_is_done_or_kept() {
     let explained: Value = world.run_json(&["explain", &format!("s3://{bucket}/hot/0")]).await.1;
     let names: Vec<_> = explained["policies"].as_array().unwrap().iter().map(|it| it["policy"].clone()).collect();
     assert_eq!(names, ["recency", "frequency", "adaptive"]);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_read_back_and_an_earlier_day_does_not_replace_it() {
+    let world = World::new("traadaptkept", "").await;
+    let state = &world.app.state;
+    assert_eq!(state.open_idle_times().await.unwrap(), None);
+    let (mut open, mut other) = (IdleTable::default(), IdleTable::default());
+    open.end_read(2, 17);
+    other.end_unread(0, 400);
+    assert_eq!(state.keep_open_idle_times(&open, 20_000).await.unwrap(), Written::Yes);
+    assert_eq!(state.keep_open_idle_times(&other, 20_000).await.unwrap(), Written::Refused);
+    assert_eq!(state.keep_open_idle_times(&other, 19_999).await.unwrap(), Written::Refused);
+    assert_eq!(state.open_idle_times().await.unwrap(), Some(open));
+    assert_eq!(state.keep_open_idle_times(&other, 20_001).await.unwrap(), Written::Yes);
+    assert_eq!(state.open_idle_times().await.unwrap(), Some(other));
 }

@@ -64,7 +64,7 @@ fn a_bucket_begins_with_the_safest_and_follows_the_thrifty_where_nothing_is_ever
 #[test]
 fn a_bucket_that_is_read_all_the_time_does_not_end_where_reads_are_paid() {
     let mut objects = (0..50).map(|hash| (hash, written(BEGIN - 300, 64 * MIB))).collect();
-    let followed = live(&mut objects, 8, |hash, day| (day as u64 + hash) % 5 == 0);
+    let followed = live(&mut objects, 8, |hash, day| (day as u64 + hash).is_multiple_of(5));
     assert!(followed.iter().all(|expert| !matches!(expert, Expert::Intelligent)), "{followed:?}");
     let prices = us_east_1();
     let all = experts(&prices, &IdleTable::default());
