@@ -115,7 +115,8 @@ impl Learning {
     /// Keeps the open idle times of all buckets, once a run has come to its end. Those of the day's first run are as good as
     /// any.
     pub async fn keep_open(&self, open: &IdleTable) -> Result<()> {
-        let (Written::Yes | Written::Refused) = self.state.keep_open_idle_times(open, self.today()).await?;
+        let written = self.state.keep_open_idle_times(open, self.today()).await?;
+        tracing::debug!(event = "adaptive.open_kept", ?written, "the open idle times were handed over");
         Ok(())
     }
 
