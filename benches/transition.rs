@@ -21,7 +21,8 @@ use tierd::aws::Clients;
 use tierd::clock;
 use tierd::config::Settings;
 use tierd::jobs::Mode;
-use tierd::jobs::transition::{Executor, Limiter, Planner, Transition, Versions};
+use tierd::jobs::learning::Learning;
+use tierd::jobs::transition::{Executor, Limiter, Memory, Planner, Transition, Versions};
 use tierd::policies::{self, BucketPolicies};
 use tierd::prices::PriceList;
 use tierd::progress::Progress;
@@ -134,16 +135,21 @@ impl Bench {
 
     /// A run as the daemon makes it; only the limit on requests is lifted, since it is not what is measured.
     async fn transition(&self) {
-        let App { settings, ledger, s3, .. } = &self.app;
+        let App { settings, ledger, s3, state, .. } = &self.app;
         let settings = &settings.transition;
+        let guards = policies::guards(settings, &self.app.settings.restore);
+        let prices = PriceList::of_region(&self.app.settings.aws.region).prices;
+        let (now, state) = (clock::now(), state.clone());
         let planner = Planner {
+            learning: Learning::new(ledger.clone(), state, prices.clone(), guards.clone(), now),
+            memory: Memory::Leave,
             ledger: ledger.clone(),
             policies: BucketPolicies::from_settings(settings).expect("a policy"),
-            guards: policies::guards(settings, &self.app.settings.restore),
+            guards,
             evidence: Evidence::default(),
-            prices: PriceList::of_region(&self.app.settings.aws.region).prices,
+            prices,
             caps: CapLimits::default(),
-            now: clock::now(),
+            now,
         };
         let executor = Executor::new(
             &s3.for_bulk(),

@@ -1,7 +1,7 @@
 //! From the settings to what judges a row: the policy of each bucket, and the guards. The core knows no settings, and the
 //! settings know no rule; this is where the two meet, for every command alike.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chrono::TimeDelta;
 
 use crate::config::{self, Restore, RestoreTier, Settings, Transition};
@@ -18,6 +18,8 @@ use crate::tiering::policy::recency::{Recency, RecencyStep};
 pub enum BucketPolicy {
     Recency(Recency),
     Frequency(Frequency),
+    /// What it goes by is learned: see [`crate::jobs::learning`].
+    Adaptive,
 }
 
 impl BucketPolicy {
@@ -26,6 +28,7 @@ impl BucketPolicy {
         match self {
             Self::Recency(_) => PolicyName::Recency,
             Self::Frequency(_) => PolicyName::Frequency,
+            Self::Adaptive => PolicyName::Adaptive,
         }
     }
 }
@@ -71,8 +74,7 @@ impl BucketPolicies {
     }
 }
 
-/// Every policy as it would be for a bucket if it held there, with the bucket's own settings: what `explain` compares. The
-/// adaptive policy joins here once there is one.
+/// Every policy as it would be for a bucket if it held there, with the bucket's own settings: what `explain` compares.
 pub fn candidates(settings: &Transition, bucket: &BucketName) -> Result<Vec<BucketPolicy>> {
     let own = settings
         .bucket
@@ -81,7 +83,7 @@ pub fn candidates(settings: &Transition, bucket: &BucketName) -> Result<Vec<Buck
         .max_by_key(|one| one.prefix.len());
     let recency = own.and_then(|one| one.recency.as_deref()).unwrap_or(&settings.recency);
     let frequency = own.and_then(|one| one.frequency.as_ref()).unwrap_or(&settings.frequency);
-    [config::PolicyName::Recency, config::PolicyName::Frequency]
+    [config::PolicyName::Recency, config::PolicyName::Frequency, config::PolicyName::Adaptive]
         .into_iter()
         .map(|name| policy(name, recency, frequency).with_context(|| format!("policy {:?}", name.as_str())))
         .collect()
@@ -101,7 +103,7 @@ fn policy(
             let config::Frequency { top_fraction, top_class, rest_class } = *frequency;
             BucketPolicy::Frequency(Frequency::new(top_fraction, top_class, rest_class)?)
         }
-        config::PolicyName::Adaptive => bail!("policy \"adaptive\" comes later; write recency or frequency"),
+        config::PolicyName::Adaptive => BucketPolicy::Adaptive,
     })
 }
 

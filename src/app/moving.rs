@@ -8,9 +8,12 @@ use tokio_util::sync::CancellationToken;
 use super::App;
 use crate::clock;
 use crate::config::VersionedBuckets;
+use crate::jobs::learning::Learning;
 use crate::jobs::reconcile::Reconcile;
 use crate::jobs::transition::explain::Explainer;
-use crate::jobs::transition::{self, AskForRestore, CheckedPlan, Executor, Limiter, Planner, Transition, Versions};
+use crate::jobs::transition::{
+    self, AskForRestore, CheckedPlan, Executor, Limiter, Memory, Planner, Transition, Versions,
+};
 use crate::jobs::{Body, Job, Ran, RunOptions};
 use crate::policies::{self, BucketPolicies};
 use crate::restore::Asked;
@@ -52,14 +55,18 @@ impl App {
     /// The plan step of a transition as the settings have it, with what is known at this moment.
     pub async fn planner(&self) -> Result<Planner> {
         let settings = &self.settings.transition;
+        let (guards, prices, now) = (policies::guards(settings, &self.settings.restore), self.prices()?, clock::now());
+        let learning = Learning::new(self.ledger.clone(), self.state.clone(), prices.clone(), guards.clone(), now);
         Ok(Planner {
             ledger: self.ledger.clone(),
             policies: BucketPolicies::from_settings(settings)?,
-            guards: policies::guards(settings, &self.settings.restore),
+            learning,
+            memory: Memory::Leave,
+            guards,
             evidence: self.evidence().await?,
-            prices: self.prices()?,
+            prices,
             caps: self.caps(),
-            now: clock::now(),
+            now,
         })
     }
 

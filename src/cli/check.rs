@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Exit, foreground};
 use crate::clock::{self, rfc3339};
-use crate::config::Settings;
+use crate::config::{PolicyName, Settings};
 use crate::policies;
 use crate::resources::{Finding, Resources, Standing, needed};
 
@@ -43,6 +43,9 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     if let Some(warning) = policies::prices(&settings)?.warning(clock::now().date_naive()) {
         eprintln!("tierd: warning: {warning}");
     }
+    if let Some(warning) = unseen_reads(&settings) {
+        eprintln!("tierd: warning: {warning}");
+    }
     if args.offline {
         return Ok(Exit::Done);
     }
@@ -53,6 +56,20 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         println!("{finding}");
     }
     Ok(exit_of(&findings))
+}
+
+/// What the adaptive policy does not see: it goes by the reads that ingest counts, and every read costs money, not only those
+/// by way of a front end.
+fn unseen_reads(settings: &Settings) -> Option<String> {
+    let transition = &settings.transition;
+    let overrides = transition.bucket.iter().filter_map(|one| one.policy);
+    let adaptive = overrides.chain([transition.policy]).any(|policy| policy == PolicyName::Adaptive);
+    let seen = settings.ingest.count.iter().any(|rule| rule.event == "GetObject" && rule.with_parameter.is_none());
+    if !settings.ingest.enabled || !adaptive || seen {
+        return None;
+    }
+    let rule = "[[ingest.count]] event = \"GetObject\" without with_parameter";
+    Some(format!("policy adaptive does not see reads that ingest does not count, and they cost money too: add {rule}"))
 }
 
 /// The worst of all decides.
@@ -86,6 +103,24 @@ fn next_times(settings: &Settings, now: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_that_the_adaptive_policy_would_not_see_are_warned_of() {
+        let source = "[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"logs\"\n";
+        let adaptive = "transition.policy = \"adaptive\"\n";
+        let one = "[[transition.bucket]]\nprefix = \"a\"\npolicy = \"adaptive\"\n";
+        let every = "[[ingest.count]]\nevent = \"PutObject\"\n[[ingest.count]]\nevent = \"GetObject\"\n";
+        for (toml, warned) in [
+            (source.to_owned(), false),
+            (format!("{adaptive}{source}"), true),
+            (format!("{source}{one}"), true),
+            (format!("{adaptive}{source}{every}"), false),
+            (format!("{adaptive}ingest.enabled = false\n"), false),
+        ] {
+            let settings = Settings::from_toml(&toml).unwrap_or_else(|e| panic!("{e}\n{toml}"));
+            assert_eq!(unseen_reads(&settings).is_some(), warned, "{toml}");
+        }
+    }
 
     #[test]
     fn the_next_five_times_of_every_schedule_in_force_are_shown() {

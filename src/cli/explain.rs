@@ -25,7 +25,8 @@ use crate::tiering::storage_class::StorageClass;
 Every policy is asked what it would do, and the one that holds for the bucket is named last. What is against a move stands
 under its stable name, as in plans and reports; a run counts the object under the first of them.
 
-Under policy frequency an object's rank is shown, for which the ledger's rows of the whole bucket are read.
+Under policy frequency an object's rank is shown, and under policy adaptive the chance that it is read in the next 30 days,
+what staying costs and what moving costs; for both, the ledger's rows of the whole bucket are read.
 
 Examples:
   tierd explain s3://siuu42-1762000000/photos/2019/beach.jpg

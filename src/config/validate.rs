@@ -334,7 +334,6 @@ impl Checks {
                 self.add(&format!("transition.{key}"), "is 0, so that no run would move anything", right);
             }
         }
-        self.policy("transition.policy", Some(transition.policy));
         self.recency("transition.recency", &transition.recency);
         self.fraction("transition.frequency.top_fraction", transition.frequency.top_fraction);
         for (index, bucket) in transition.bucket.iter().enumerate() {
@@ -348,19 +347,12 @@ impl Checks {
             if bucket.policy.is_none() && bucket.recency.is_none() && bucket.frequency.is_none() {
                 self.add(&key, "changes nothing", "set policy, recency or frequency");
             }
-            self.policy(&format!("{key}.policy"), bucket.policy);
             if let Some(steps) = &bucket.recency {
                 self.recency(&format!("{key}.recency"), steps);
             }
             if let Some(frequency) = &bucket.frequency {
                 self.fraction(&format!("{key}.frequency.top_fraction"), frequency.top_fraction);
             }
-        }
-    }
-
-    fn policy(&mut self, key: &str, policy: Option<PolicyName>) {
-        if policy == Some(PolicyName::Adaptive) {
-            self.add(key, "is \"adaptive\", which comes later", "write recency or frequency");
         }
     }
 

@@ -4,6 +4,7 @@
 mod ahead;
 pub mod import;
 pub mod ingest;
+pub mod learning;
 pub mod reconcile;
 pub mod report;
 mod spool;

@@ -2,10 +2,12 @@
 
 use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
 
 use super::history::Run;
 use super::{Report, TOP_BUCKETS};
 use crate::config::Settings;
+use crate::jobs::learning::Learning;
 use crate::ledger::{Ledger, UnreadableRow};
 use crate::policies::{self, BucketPolicies, BucketPolicy};
 use crate::progress::Progress;
@@ -33,6 +35,7 @@ pub async fn gather(
     let bench = Bench { now, guards: &guards, evidence, prices: &list.prices };
     let mut tally = Tally::new(bench, TOP_BUCKETS);
     let policies = BucketPolicies::from_settings(&settings.transition)?;
+    let learning = Learning::new(ledger.clone(), state.clone(), list.prices.clone(), guards.clone(), now);
     let buckets = ledger.buckets().await?;
     progress.phase("reading", Some(buckets.len() as u64));
     for bucket in &buckets {
@@ -48,6 +51,16 @@ pub async fn gather(
             }
             BucketPolicy::Frequency(frequency) => {
                 by_frequency(ledger, bucket, frequency, &mut tally, progress).await?;
+            }
+            BucketPolicy::Adaptive => {
+                let learned = learning.of_bucket(bucket, &CancellationToken::new()).await?;
+                let mut rows = ledger.rows(bucket);
+                while let Some(page) = rows.next_page().await? {
+                    for row in &readable(page)? {
+                        tally.add(row, learned.as_ref().and_then(|learned| learned.decide(row)));
+                        progress.add_records(1);
+                    }
+                }
             }
         }
         progress.add_done(1);

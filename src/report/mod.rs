@@ -1,7 +1,7 @@
 //! What is stored, what it costs and what moving it would save, for people: a page ([`html`]), a table for spreadsheets
 //! ([`csv`]) and a few tables for a terminal ([`text`]).
 //!
-//! [`gather()`] reads the ledger once (twice where the frequency policy holds) and the history of runs, and sums both up in a
+//! [`gather()`] reads the ledger once (twice where the frequency policy or the adaptive one holds) and the history of runs, and sums both up in a
 //! [`Report`]; nothing is written anywhere. The renderers are pure: the same report gives the same bytes. Names in it are
 //! the work of strangers (buckets, problems with keys in them), so each renderer escapes everything that it did not write
 //! itself.

@@ -7,6 +7,7 @@
 //! | `quarantine` | `KIND#ID` | what was set aside, and why | [`quarantine`] |
 //! | `ingest` | `sequence`, `batch#N`, `cursor#DIR`, `coverage`, `sweep` | what of the logs is counted | [`batches`] |
 //! | `idle` | bucket, or `*` | after how long its objects came back to be read | [`idle`] |
+//! | `adaptive` | bucket, or `*` | the experts' shadows and costs; the idle times that are open | [`adaptive`] |
 //! | `stream` | `current` | which stream is read, whether a sweep is owed | [`checkpoints`] |
 //! | `checkpoint#ARN` | shard | how far each shard was read | [`checkpoints`] |
 //! | `gap` | stream, shard, sequence | records of the stream that were lost | [`checkpoints`] |
@@ -19,6 +20,7 @@
 //! Every write that two daemons could do at the same time is conditional; what the condition protects is said where it
 //! stands.
 
+pub mod adaptive;
 pub mod batches;
 pub mod checkpoints;
 pub mod idle;

@@ -5,6 +5,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::Versions;
 use super::obstacle::{Expected, obstacle};
@@ -104,8 +105,8 @@ impl Verdict {
 }
 
 impl Explainer {
-    /// Looks at the object in the ledger and in S3 and asks each of `policies` what it would do. Under the frequency policy the
-    /// rows of the whole bucket are read, and none is kept.
+    /// Looks at the object in the ledger and in S3 and asks each of `policies` what it would do. Under the frequency policy
+    /// and the adaptive one the rows of the whole bucket are read, and none is kept.
     ///
     /// Fails where the ledger cannot be read, or S3 cannot be reached at all.
     pub async fn explain(&self, id: &ObjectId, policies: &[BucketPolicy]) -> Result<Explanation> {
@@ -189,6 +190,10 @@ impl Explainer {
                     }
                 }
                 Ok(Some(cut.decide(row)))
+            }
+            BucketPolicy::Adaptive => {
+                let learned = self.planner.learning.of_bucket(&row.id.bucket, &CancellationToken::new()).await?;
+                Ok(learned.and_then(|learned| learned.decide(row)))
             }
         }
     }

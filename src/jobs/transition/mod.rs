@@ -33,7 +33,7 @@ pub use executor::{AskForRestore, Execution, Executor};
 pub use limiter::Limiter;
 pub use obstacle::Versions;
 pub use plan_file::{CheckedPlan, write_plan};
-pub use planner::{Planned, Planner};
+pub use planner::{Memory, Planned, Planner};
 
 /// Planned moves that wait for the executor: enough to keep it busy, few enough to be forgotten when it stops.
 const MOVES_AHEAD: usize = 1000;
@@ -64,8 +64,9 @@ impl Transition {
             Mode::Real => {
                 let (sender, moves) = mpsc::channel(MOVES_AHEAD);
                 progress.phase("moving", None);
+                let planner = Planner { memory: Memory::Keep, ..self.planner };
                 let execution = self.executor.run(mode, moves, progress, stop);
-                let (planned, execution) = tokio::join!(self.planner.run(sender, progress, stop), execution);
+                let (planned, execution) = tokio::join!(planner.run(sender, progress, stop), execution);
                 let money = execution.moved;
                 Ok(report(policy, planned?, execution, money, stop))
             }

@@ -7,10 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{MOVES_AHEAD, add_problem};
 use crate::jobs::ahead;
+use crate::jobs::learning::Learning;
 use crate::ledger::{Ledger, UnreadableRow};
 use crate::policies::{BucketPolicies, BucketPolicy};
 use crate::progress::Progress;
 use crate::tiering::cost::Prices;
+use crate::tiering::evidence::IdleTable;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::BucketName;
 use crate::tiering::plan::{CapLimits, Caps, PlannedMove, Summary};
@@ -24,11 +26,21 @@ use crate::tiering::policy::objection::SkipReason;
 pub struct Planner {
     pub ledger: Ledger,
     pub policies: BucketPolicies,
+    /// What the adaptive policy goes by.
+    pub learning: Learning,
+    pub memory: Memory,
     pub guards: Guards,
     pub evidence: Evidence,
     pub prices: Prices,
     pub caps: CapLimits,
     pub now: DateTime<Utc>,
+}
+
+/// Whether what was learned for a plan is kept for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Keep,
+    Leave,
 }
 
 /// What a plan came to.
@@ -47,6 +59,8 @@ struct Planning<'a> {
     moves: mpsc::Sender<PlannedMove>,
     progress: &'a Progress,
     planned: Planned,
+    /// The idle times of all objects under the adaptive policy that have not ended; None without any such bucket.
+    open: Option<IdleTable>,
 }
 
 /// A policy at work on one bucket: what it wants of each row as it comes.
@@ -81,11 +95,12 @@ impl Planner {
     ) -> Result<Planned> {
         let buckets = self.ledger.buckets().await.context("asking the ledger for its buckets")?;
         let bench = Bench { now: self.now, guards: &self.guards, evidence: self.evidence, prices: &self.prices };
-        let mut planning = Planning { bench, caps: Caps::new(self.caps), moves, progress, planned: Planned::default() };
+        let mut planning =
+            Planning { bench, caps: Caps::new(self.caps), moves, progress, planned: Planned::default(), open: None };
         for bucket in &buckets {
             match self.bucket(bucket, &mut planning, stop).await {
                 Ok(Go::On) => {}
-                Ok(Go::Home) => break,
+                Ok(Go::Home) => return Ok(planning.planned),
                 Err(error) => {
                     let problem = format!("s3://{bucket}: {error:#}");
                     tracing::error!(
@@ -99,11 +114,15 @@ impl Planner {
                 }
             }
         }
+        if let (Some(open), Memory::Keep, 0) = (&planning.open, self.memory, planning.planned.buckets_failed) {
+            self.learning.keep_open(open).await.context("keeping what was learned of all buckets")?;
+        }
         Ok(planning.planned)
     }
 
     async fn bucket(&self, bucket: &BucketName, planning: &mut Planning<'_>, stop: &CancellationToken) -> Result<Go> {
-        // A rank needs the whole bucket before the first row can be decided.
+        // A rank needs the whole bucket before the first row can be decided, and so does what is learned.
+        let learned;
         let mut decide: Decide<'_> = match self.policies.of_bucket(bucket) {
             BucketPolicy::Recency(recency) => Box::new(move |row| recency.decide(row, self.now)),
             BucketPolicy::Frequency(frequency) => {
@@ -119,6 +138,15 @@ impl Planner {
                 }
                 let mut cut = census.cut(frequency);
                 Box::new(move |row| Some(cut.decide(row)))
+            }
+            BucketPolicy::Adaptive => {
+                let Some(known) = self.learning.of_bucket(bucket, stop).await? else { return Ok(Go::Home) };
+                planning.open.get_or_insert_default().merge(known.open());
+                if self.memory == Memory::Keep {
+                    self.learning.keep(bucket, &known).await?;
+                }
+                learned = known;
+                Box::new(|row| learned.decide(row))
             }
         };
         let mut rows = ahead::rows(&self.ledger, bucket);

@@ -52,7 +52,8 @@ impl fmt::Display for Explanation {
         let Self { from, target, idle_days, chance_of_read, staying_usd, moving_usd } = self;
         write!(
             f,
-            "idle for {idle_days} days, it is read in the next 30 with a chance of {:.0} %: ",
+            "idle for {idle_days} day{}, it is read in the next 30 with a chance of {:.0} %: ",
+            if *idle_days == 1 { "" } else { "s" },
             100.0 * chance_of_read
         )?;
         if from == target {

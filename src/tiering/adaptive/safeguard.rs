@@ -5,16 +5,27 @@
 //! costs are kept. Until one has proved cheaper, the one that can hardly be wrong is followed: the choice between STANDARD
 //! and Intelligent-Tiering alone, where a read costs nothing whatever was learned.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use crate::tiering::storage_class::StorageClass;
 
 /// How much cheaper another expert must have been before it is followed, as a share of the costs that count.
 const HYSTERESIS: f64 = 0.02;
 
-/// What of the past counts after one more period of 30 days.
+/// What of the past counts 30 days later.
 const MEMORY: f64 = 0.97;
 
+/// At most so many objects of a bucket are shadowed: enough to tell which expert is cheaper.
+pub const SHADOWED: usize = 1000;
+
+/// Buckets of fewer objects have no plans of their own: they go by what all buckets together have taught.
+pub const OWN_PLANS_FROM: usize = 500;
+
 /// A way to decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Expert {
     /// All in STANDARD.
     Standard,
@@ -62,11 +73,17 @@ impl Expert {
     }
 }
 
+impl fmt::Display for Expert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// One figure an expert, in the order of [`Expert::ALL`].
 pub type PerExpert = [f64; Expert::ALL.len()];
 
 /// The experts' costs so far, and the one that is followed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Safeguard {
     costs_usd: PerExpert,
     following: Expert,
@@ -83,11 +100,12 @@ impl Safeguard {
         self.following
     }
 
-    /// Takes what a period has cost under each expert, and what is ahead of each from where it has brought the objects: an
-    /// expert that has paid for moves shall not look dear for it.
-    pub fn learn(&mut self, period_usd: &PerExpert, ahead_usd: &PerExpert) {
+    /// Takes what a period of so many days has cost under each expert, and what is ahead of each from where it has brought
+    /// the objects: an expert that has paid for moves shall not look dear for it.
+    pub fn learn(&mut self, period_days: u16, period_usd: &PerExpert, ahead_usd: &PerExpert) {
+        let memory = MEMORY.powf(f64::from(period_days) / 30.0);
         for (cost, period) in self.costs_usd.iter_mut().zip(period_usd) {
-            *cost = *cost * MEMORY + period;
+            *cost = *cost * memory + period;
         }
         // Only differences of what is ahead mean anything.
         let base = ahead_usd.iter().copied().fold(f64::INFINITY, f64::min);
@@ -108,12 +126,12 @@ mod tests {
     #[test]
     fn an_expert_is_followed_once_it_was_clearly_cheaper() {
         let mut safeguard = Safeguard::default();
-        safeguard.learn(&[2.0, 1.0, 1.0, 0.99, 1.5], &[0.0; 5]);
+        safeguard.learn(30, &[2.0, 1.0, 1.0, 0.99, 1.5], &[0.0; 5]);
         assert_eq!(safeguard.following(), Expert::Careful, "a hundredth cheaper is nothing to move for");
-        safeguard.learn(&[2.0, 1.0, 1.0, 0.7, 1.5], &[0.0; 5]);
+        safeguard.learn(30, &[2.0, 1.0, 1.0, 0.7, 1.5], &[0.0; 5]);
         assert_eq!(safeguard.following(), Expert::Thrifty);
         for _ in 0..20 {
-            safeguard.learn(&[0.5, 1.0, 1.0, 1.0, 1.0], &[0.0; 5]);
+            safeguard.learn(30, &[0.5, 1.0, 1.0, 1.0, 1.0], &[0.0; 5]);
         }
         assert_eq!(safeguard.following(), Expert::Standard, "what was once cheap is not so for ever");
     }
@@ -121,7 +139,7 @@ mod tests {
     #[test]
     fn what_an_expert_has_paid_for_the_time_to_come_is_not_held_against_it() {
         let mut safeguard = Safeguard::default();
-        safeguard.learn(&[1.0, 1.0, 1.0, 1.2, 1.2], &[100.5, 100.5, 100.5, 100.0, 100.4]);
+        safeguard.learn(30, &[1.0, 1.0, 1.0, 1.2, 1.2], &[100.5, 100.5, 100.5, 100.0, 100.4]);
         assert_eq!(safeguard.following(), Expert::Thrifty);
     }
 }

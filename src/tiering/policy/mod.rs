@@ -1,12 +1,13 @@
 //! Which storage class an object deserves, and whether it may go there.
 //!
-//! Two steps, both pure. A *policy* ([`recency`], [`frequency`]) looks at how an object is used and names a class: a
+//! Two steps, both pure. A *policy* ([`recency`], [`frequency`], [`adaptive`]) looks at how an object is used and names a class: a
 //! [`Decision`]. The *guards* ([`guard`]) look at what the move would do and either let it through, priced, or object with a
-//! named reason. Policies know nothing of money, sizes or durations and guards know nothing of why; so a new policy is a
+//! named reason. Recency and frequency know nothing of money, sizes or durations and guards know nothing of why; so a new policy is a
 //! new variant of [`PolicyName`] that yields decisions, and every guard holds for it as it stands.
 //!
 //! Reasons are data until somebody reads them: a run looks at a million rows and shows few of them.
 
+pub mod adaptive;
 pub mod frequency;
 pub mod guard;
 pub mod objection;
@@ -20,6 +21,8 @@ use thiserror::Error;
 
 use self::frequency::Frequency;
 use self::recency::Recency;
+use super::adaptive::experts::Why;
+use super::adaptive::safeguard::Expert;
 use super::object::BucketName;
 use super::storage_class::StorageClass;
 
@@ -30,6 +33,7 @@ use super::storage_class::StorageClass;
 pub enum PolicyName {
     Recency,
     Frequency,
+    Adaptive,
 }
 
 impl PolicyName {
@@ -37,6 +41,7 @@ impl PolicyName {
         match self {
             Self::Recency => "recency",
             Self::Frequency => "frequency",
+            Self::Adaptive => "adaptive",
         }
     }
 }
@@ -65,6 +70,8 @@ pub enum Reason {
     Idle { days: u64, last: LastUse, class: StorageClass, from_day: u32, to_day: Option<u32> },
     /// By the rank in the bucket.
     Rank { count: u64, top: u64, rows: u64, in_top: bool },
+    /// By what its bucket has taught, and whom of those who learned it is followed.
+    Expected { expert: Expert, target: StorageClass, why: Why },
     /// The policy has it in a class where its reads cost more than its storage saves.
     ReadsCostMore { class: StorageClass, reads_usd: f64, saving_usd: f64 },
 }
@@ -98,6 +105,14 @@ impl fmt::Display for Reason {
                 let place = if *in_top { "in" } else { "not in" };
                 write!(f, "{count} use{plural} counted: {place} the top {top} of {rows} objects of the bucket")
             }
+            Self::Expected { expert, target, why } => match why {
+                Why::Serving { days } => {
+                    write!(f, "{days} of the days that {target} bills at least are left: it stays")
+                }
+                Why::NotReckoned => write!(f, "in {target}, out of which this policy moves nothing"),
+                Why::All => write!(f, "all of this bucket in {target}: expert {expert} has been the cheapest here"),
+                Why::Plan(figures) => write!(f, "{figures} (expert {expert})"),
+            },
             Self::ReadsCostMore { class, reads_usd, saving_usd } => write!(
                 f,
                 "in {class} its reads cost {reads_usd:.9} dollars a month more and its storage {saving_usd:.9} less: STANDARD"

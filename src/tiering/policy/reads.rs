@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::adaptive::day_of;
 use crate::tiering::cost::{BYTES_PER_GB, Prices};
 use crate::tiering::evidence::{Day, HEAT_DAYS, ObjectEvidence};
 use crate::tiering::storage_class::StorageClass;
@@ -14,7 +15,6 @@ const DAYS_PER_MONTH: f64 = 30.0;
 
 /// An object that was used `d` days ago is expected to be used again at least so often in `d + 1` days.
 const RECENTLY_USED: f64 = 0.5;
-const SECS_PER_DAY: i64 = 86_400;
 
 /// What is to be expected of a month.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,10 +56,6 @@ impl ExpectedReads {
         let (_, gigabyte) = prices.read_usd(class, 0, 1 << 30);
         self.reads * request + self.bytes / BYTES_PER_GB * gigabyte
     }
-}
-
-fn day_of(time: DateTime<Utc>) -> Day {
-    Day::try_from(time.timestamp().div_euclid(SECS_PER_DAY)).unwrap_or(Day::MAX)
 }
 
 #[cfg(test)]

@@ -4,18 +4,11 @@
 use super::account::{Bill, Held, PERIOD_DAYS, Tariff};
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Trace, TraceBucket};
+use crate::tiering::adaptive::experts::{Experts, Restores};
 use crate::tiering::adaptive::hazard::Hazards;
-use crate::tiering::adaptive::learned::{Learned, View};
-use crate::tiering::adaptive::safeguard::{Expert, PerExpert, Safeguard};
-use crate::tiering::adaptive::solve::Rules;
+use crate::tiering::adaptive::learned::View;
+use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, PerExpert, SHADOWED, Safeguard};
 use crate::tiering::evidence::{Day, IdleTable};
-use crate::tiering::storage_class::StorageClass;
-
-/// At most so many objects of a bucket are shadowed: enough to tell which expert is cheaper.
-const SHADOWED: usize = 1000;
-
-/// Buckets of fewer objects have no plans of their own: they go by what all buckets together have taught.
-const OWN_PLANS_FROM: usize = 500;
 
 /// Whose decisions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +34,6 @@ pub struct AdaptiveRun<'a> {
     from: u16,
     bill: Bill,
 }
-
-/// What every expert goes by, in their order.
-type Experts = [Option<Learned>; Expert::ALL.len()];
 
 #[derive(Debug)]
 struct Bucket {
@@ -116,10 +106,12 @@ impl<'a> AdaptiveRun<'a> {
             tables.push(table);
         }
         let hazards = Hazards::prior().learned(&pooled);
-        learn_all(&self.tariff, &hazards, &mut self.general);
+        let Tariff { prices, restore: speed, restore_days: days, .. } = self.tariff;
+        let restores = Restores { speed, days };
+        self.general.learn(prices, &hazards, restores);
         for (bucket, table) in self.buckets.iter_mut().zip(&tables) {
             if let Some(own) = &mut bucket.own {
-                learn_all(&self.tariff, &hazards.learned(table), own);
+                own.learn(prices, &hazards.learned(table), restores);
             }
         }
     }
@@ -151,7 +143,6 @@ impl<'a> AdaptiveRun<'a> {
     fn shadow(&mut self, bucket: usize, to: u16) {
         let bucket = &mut self.buckets[bucket];
         let learned = bucket.own.as_ref().unwrap_or(&self.general);
-        let judge = learned[Expert::JUDGE as usize].as_ref();
         let (mut costs, mut ahead) = (PerExpert::default(), PerExpert::default());
         for (expert, shadows) in Expert::ALL.into_iter().zip(&mut bucket.shadows) {
             let mut course = Course::new(self.tariff, self.cadence);
@@ -162,13 +153,13 @@ impl<'a> AdaptiveRun<'a> {
                     answer(expert, learned, day, state, held, self.min_object_bytes)
                 });
                 course.settle(state, to);
-                if let (Some(judge), Some(held)) = (judge, state.held.filter(|h| h.bytes >= self.min_object_bytes)) {
-                    ahead[expert as usize] += judge.future_usd(&view(state, &held), Day::from(to)).unwrap_or(0.0);
+                if let Some(held) = state.held.filter(|held| held.bytes >= self.min_object_bytes) {
+                    ahead[expert as usize] += learned.future_usd(&view(state, &held), Day::from(to));
                 }
             }
             costs[expert as usize] = course.bill.total().total_usd();
         }
-        bucket.safeguard.learn(&costs, &ahead);
+        bucket.safeguard.learn(PERIOD_DAYS, &costs, &ahead);
     }
 }
 
@@ -188,21 +179,6 @@ impl Bucket {
     }
 }
 
-fn learn_all(tariff: &Tariff<'_>, hazards: &Hazards, experts: &mut Experts) {
-    for (expert, learned) in Expert::ALL.into_iter().zip(experts) {
-        if expert.classes().is_empty() {
-            continue;
-        }
-        let rules = Rules {
-            classes: expert.classes().to_vec(),
-            delayed_read_usd: 0.0,
-            restore: tariff.restore,
-            restore_days: tariff.restore_days,
-        };
-        *learned = Some(Learned::new(tariff.prices, hazards.scaled(expert.caution()), rules, learned.take()));
-    }
-}
-
 fn view<'s>(state: &'s ObjectState, held: &Held) -> View<'s> {
     View { class: held.class, bytes: held.bytes, class_since: Day::from(held.since), evidence: &state.evidence }
 }
@@ -218,20 +194,9 @@ fn answer(
     if held.bytes < min_object_bytes {
         return Answer::LEAVE;
     }
-    let served = held.since.saturating_add(held.class.minimum_days() as u16);
-    if day < served {
-        return Answer { to: None, again: served };
-    }
-    let all_into = |class| Answer { to: Some(class), again: u16::MAX };
-    // What an earlier expert moved to where reads are paid comes out when that pays, not all at once: each copy is a read.
-    let paid_by_the_gigabyte = matches!(held.class, StorageClass::StandardIa | StorageClass::GlacierIr);
-    let planner = match expert {
-        Expert::Standard if !paid_by_the_gigabyte => return all_into(StorageClass::Standard),
-        Expert::Intelligent if !paid_by_the_gigabyte => return all_into(StorageClass::IntelligentTiering),
-        Expert::Standard | Expert::Intelligent => Expert::Careful,
-        Expert::Careful | Expert::Thrifty | Expert::Wary => expert,
-    };
-    let Some(learned) = &learned[planner as usize] else { return Answer::LEAVE };
-    let choice = learned.choose(&view(state, held), Day::from(day));
-    Answer { to: Some(choice.target), again: u16::try_from(choice.until).unwrap_or(u16::MAX) }
+    let choice = learned.choose(expert, &view(state, held), Day::from(day));
+    choice.map_or(Answer::LEAVE, |choice| Answer {
+        to: Some(choice.target),
+        again: u16::try_from(choice.until).unwrap_or(u16::MAX),
+    })
 }

@@ -3,7 +3,7 @@
 //! [`trace`] reads and holds what happened, [`account`] bills one object by the day, [`replay`] takes an object through its days
 //! and asks a policy when it may have something to say, [`policies`] has every policy by its name (recency and frequency are
 //! the daemon's own code), [`adaptive`] the one that learns, [`optimum`] the least that it can cost, and [`comparison`] puts
-//! all side by side.
+//! all side by side. [`shadows`] does in the daemon, with what it knows of its objects, what [`adaptive`] does with a trace.
 //!
 //! # What is compared with what
 //!
@@ -19,4 +19,5 @@ pub mod comparison;
 pub mod optimum;
 pub mod policies;
 pub mod replay;
+pub mod shadows;
 pub mod trace;

@@ -1,0 +1,147 @@
+//! The adaptive policy, asked about one row. What it has learned, and whom it follows, is known by then: see
+//! [`crate::tiering::adaptive`].
+
+use chrono::{DateTime, Utc};
+
+use super::{Decision, PolicyName, Reason};
+use crate::tiering::adaptive::experts::Experts;
+use crate::tiering::adaptive::learned::View;
+use crate::tiering::adaptive::safeguard::Expert;
+use crate::tiering::evidence::{Day, ObjectEvidence};
+use crate::tiering::ledger_row::LedgerRow;
+use crate::tiering::storage_class::StorageClass;
+
+const SECS_PER_DAY: i64 = 86_400;
+
+/// The day of a time, in UTC.
+pub fn day_of(time: DateTime<Utc>) -> Day {
+    Day::try_from(time.timestamp().div_euclid(SECS_PER_DAY)).unwrap_or(Day::MAX)
+}
+
+/// An object as the ledger has it on a day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Known {
+    pub class: StorageClass,
+    pub bytes: u64,
+    pub class_since: Day,
+    pub evidence: ObjectEvidence,
+}
+
+impl Known {
+    /// None of a row that was not reconciled yet, or that has no use, nor a time at which it was written.
+    ///
+    /// A row from before there was evidence tells of its last use alone, and an adopted one of when it was written. It is taken as
+    /// read on one day, the first, or as never read since, the second; once a log tells more, that holds.
+    pub fn of(row: &LedgerRow) -> Option<Self> {
+        let mut evidence = row.evidence;
+        if evidence.idle_since().is_none() {
+            let day = day_of(row.event_time?);
+            if row.is_only_adopted() {
+                evidence.written_day = Some(day);
+            } else {
+                let read = ObjectEvidence { last_read_day: Some(day), read_days: 1, recent_days: 1, ..evidence };
+                evidence = ObjectEvidence { heat: 1.0, read_since_written: true, ..read };
+            }
+        }
+        // It may have been elsewhere before; the guards know that they do not know.
+        let class_since = row.class_since.map(day_of).or(evidence.idle_since())?;
+        Some(Self { class: row.class?, bytes: row.size?, class_since, evidence })
+    }
+
+    pub fn view(&self) -> View<'_> {
+        View { class: self.class, bytes: self.bytes, class_since: self.class_since, evidence: &self.evidence }
+    }
+}
+
+/// What `expert` wants of the row. None where there is nothing to go by.
+pub fn decide(row: &LedgerRow, experts: &Experts, expert: Expert, now: DateTime<Utc>) -> Option<Decision> {
+    let (known, today) = (Known::of(row)?, day_of(now));
+    let view = known.view();
+    let target = experts.choose(expert, &view, today)?.target;
+    let why = experts.why(expert, &view, today)?;
+    let reason = Reason::Expected { expert, target, why };
+    let rests_on_days = known.evidence.idle_days(today).unwrap_or(0);
+    Some(Decision { policy: PolicyName::Adaptive, target, reason, rests_on_days })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiering::adaptive::experts::Restores;
+    use crate::tiering::adaptive::hazard::Hazards;
+    use crate::tiering::cost::RestoreSpeed;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::evidence::{DayAccess, IdleTable};
+    use crate::tiering::object::ObjectId;
+
+    const TODAY: Day = 20_000;
+
+    fn time(day: Day) -> DateTime<Utc> {
+        DateTime::from_timestamp(i64::from(day) * SECS_PER_DAY, 0).unwrap()
+    }
+
+    fn row(class: StorageClass, written: Day, read: &[Day]) -> LedgerRow {
+        let id: ObjectId = "s3://bucket/k".parse().unwrap();
+        let mut evidence = ObjectEvidence::default();
+        let of = |day, written| DayAccess { day, written, reads: u64::from(!written), bytes_read: 100 << 20 };
+        evidence.add(&of(written, true), &mut IdleTable::default());
+        read.iter().for_each(|day| evidence.add(&of(*day, false), &mut IdleTable::default()));
+        LedgerRow {
+            count: 1 + read.len() as u64,
+            event_time: evidence.idle_since().map(time),
+            class: Some(class),
+            size: Some(100 << 20),
+            class_since: Some(time(written)),
+            evidence,
+            ..LedgerRow::new(id)
+        }
+    }
+
+    fn experts() -> Experts {
+        let mut experts = Experts::default();
+        experts.learn(&us_east_1(), &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+        experts
+    }
+
+    #[test]
+    fn what_is_cold_is_moved_and_what_is_hot_stays_and_each_says_why() {
+        let experts = experts();
+        let daily: Vec<Day> = (TODAY - 60..TODAY).collect();
+        let decided = |row: &LedgerRow, expert| decide(row, &experts, expert, time(TODAY)).unwrap();
+        let hot = decided(&row(StorageClass::Standard, TODAY - 100, &daily), Expert::Thrifty);
+        assert_eq!(hot.target, StorageClass::Standard, "{}", hot.reason);
+        assert!(hot.reason.to_string().contains("and no move costs less"), "{}", hot.reason);
+        let cold = decided(&row(StorageClass::Standard, TODAY - 400, &[]), Expert::Thrifty);
+        assert_eq!((cold.target, cold.rests_on_days), (StorageClass::GlacierIr, 400), "{}", cold.reason);
+        assert!(cold.reason.to_string().contains("moving to GLACIER_IR"), "{}", cold.reason);
+        let careful = decided(&row(StorageClass::Standard, TODAY - 400, &[]), Expert::Careful);
+        assert_eq!(careful.target, StorageClass::IntelligentTiering, "{}", careful.reason);
+    }
+
+    #[test]
+    fn archives_and_what_serves_its_time_stay_under_every_expert() {
+        use StorageClass::*;
+        let experts = experts();
+        for expert in Expert::ALL {
+            for (class, written) in
+                [(Glacier, TODAY - 400), (DeepArchive, TODAY - 400), (OnezoneIa, TODAY - 400), (GlacierIr, TODAY - 80)]
+            {
+                let decision = decide(&row(class, written, &[]), &experts, expert, time(TODAY)).unwrap();
+                assert_eq!(decision.target, class, "{expert:?}: {}", decision.reason);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_from_before_there_was_evidence_goes_by_its_last_use() {
+        let old = LedgerRow { evidence: ObjectEvidence::default(), ..row(StorageClass::Standard, TODAY - 400, &[]) };
+        let adopted = LedgerRow { count: 0, ..old.clone() };
+        let used = Known::of(&old).unwrap().evidence;
+        assert_eq!((used.last_read_day, used.written_day, used.heat_class()), (Some(TODAY - 400), None, 1));
+        let written = Known::of(&adopted).unwrap().evidence;
+        assert_eq!((written.last_read_day, written.written_day, written.heat_class()), (None, Some(TODAY - 400), 0));
+        let unknown = LedgerRow { event_time: None, ..adopted };
+        assert_eq!(Known::of(&unknown), None);
+        assert_eq!(decide(&unknown, &experts(), Expert::Careful, time(TODAY)), None);
+    }
+}
