@@ -211,6 +211,9 @@ struct Step {
     next: f64,
 }
 
+/// A class, and what it costs to enter it from every place.
+type Entry = (StorageClass, [f64; PLACES.len()]);
+
 struct Solver<'a> {
     hazards: &'a Hazards,
     /// Storage by the day.
@@ -219,7 +222,7 @@ struct Solver<'a> {
     end: [f64; PLACES.len()],
     steps: Box<Grid<Step>>,
     /// The classes that may be entered, each with what it costs from every place; infinite where there is no such move.
-    entries: Vec<(StorageClass, [f64; PLACES.len()])>,
+    entries: Vec<Entry>,
     /// The classes of heat that a read leads to: the lower one, and the share of the next higher one.
     hotter: [[(usize, f64); HEAT_CLASSES]; IDLE_BINS],
     places: Vec<Place>,
@@ -276,6 +279,7 @@ impl<'a> Solver<'a> {
             });
             solver.entries.push((*class, into));
         }
+        solver.drop_dominated();
         for place in solver.places.clone() {
             for bin in 0..IDLE_BINS {
                 for class in 0..HEAT_CLASSES {
@@ -284,6 +288,38 @@ impl<'a> Solver<'a> {
             }
         }
         solver
+    }
+
+    /// Leaves out the classes that are at least as dear as another in everything. The plan would hardly enter them, but it takes
+    /// an object that is moved for one that has just come into its idle bin, and where the table of reads is odd enough
+    /// that may seem to be worth more than the class costs.
+    fn drop_dominated(&mut self) {
+        let mut all = std::mem::take(&mut self.entries);
+        let others = all.clone();
+        all.retain(|dear| {
+            let better = |cheap| self.dominates(cheap, dear) && !self.dominates(dear, cheap);
+            !others.iter().any(better)
+        });
+        self.entries = all;
+    }
+
+    /// Whether `cheap` costs no more than `dear` to enter, to be in and to be read from, and binds to nothing.
+    fn dominates(&self, cheap: &Entry, dear: &Entry) -> bool {
+        if cheap.0 == dear.0 {
+            return false;
+        }
+        let of = |class| PLACES.into_iter().filter(move |place: &Place| place.class() == class);
+        let enters = (0..PLACES.len()).all(|i| cheap.1[i] <= dear.1[i] || PLACES[i].class() == cheap.0);
+        enters
+            && of(cheap.0).all(|place| !place.is_young() && place.aged().is_none())
+            && of(cheap.0).all(|cheaper| {
+                of(dear.0).all(|dearer| {
+                    let (c, d) = (cheaper as usize, dearer as usize);
+                    let most = self.daily[c].iter().copied().fold(0.0, f64::max);
+                    let least = self.daily[d].iter().copied().fold(f64::INFINITY, f64::min);
+                    most <= least && self.read[c] <= self.read[d]
+                })
+            })
     }
 
     fn solve(mut self, bytes: u64) -> Plan {
