@@ -158,7 +158,7 @@ pub async fn schedule(point: &str) {
     let long_ago = tierd::clock::now() - TimeDelta::days(800);
     let _new: Written = state.set_baseline(KEY, long_ago).await.unwrap();
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     let slot = eventually(PATIENCE, "the slot is finished", async || {
         state.last_slot(KEY).await.unwrap().filter(|slot| slot.finished && slot.attempts > 0)
     })

@@ -12,12 +12,14 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 use crate::world::World;
@@ -219,14 +221,15 @@ async fn job_ends(world: &World, args: &[&str]) -> i32 {
     }
 }
 
-/// A daemon with nothing armed.
-fn daemon(world: &World) -> Child {
-    world
-        .tierd(&["run"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("a start")
+/// A daemon with nothing armed, once it has said something: it listens for signals by then.
+async fn daemon(world: &World) -> Child {
+    let mut daemon = world.tierd(&["run"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a start");
+    let mut lines = BufReader::new(daemon.stdout.take().expect("a pipe")).lines();
+    let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it starts").expect("a line");
+    assert!(first.is_some(), "the daemon ended without a word");
+    // A full pipe would hold it up.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    daemon
 }
 
 /// Has a daemon drain and end.

@@ -50,7 +50,7 @@ pub async fn sign_up(point: &str) {
     let (first, second) = (world.named("a"), world.named("b"));
     world.put_user(&first).await;
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     has_one_bucket(&world, &first).await;
     // And it goes on.
     world.put_user(&second).await;
@@ -68,7 +68,7 @@ pub async fn leave(point: &str) {
     let table = &world.settings().users.table;
     world.dynamodb().delete_item().table_name(table).key("userId", key).send().await.unwrap();
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     let id = UserId::new(user.as_str()).unwrap();
     eventually(PATIENCE, "the reservation is given back", async || {
         world.app.state.reservation(&id).await.unwrap().is_none().then_some(())
@@ -132,7 +132,7 @@ pub async fn shard_ends(point: &str) {
     });
     dies_at(&world, &["run"], point).await;
     world.put_user(&user).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     has_one_bucket(&world, &user).await;
     let checkpoints = eventually(PATIENCE, "the child is read", async || {
         let memory = world.app.state.stream_memory().await.unwrap()?;
@@ -163,7 +163,7 @@ pub async fn gap(point: &str) {
     let (lost, later) = (world.named("a"), world.named("b"));
     world.put_user(&lost).await;
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     has_one_bucket(&world, &lost).await;
     eventually(PATIENCE, "the sweep that is owed is made", async || {
         world.app.state.stream_memory().await.unwrap().filter(|memory| memory.sweep_owed.is_none())

@@ -37,7 +37,7 @@ pub async fn restore(point: &str) {
     let restore = world.settings().restore.clone();
     send(&world, &restore.request_queue, &json!({"bucket": id.bucket, "key": id.key}).to_string()).await;
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     eventually(PATIENCE, "the object is back", async || is_back(&world, &id).await.then_some(())).await;
     eventually(PATIENCE, "all messages are done with", async || {
         let left = depth(&world, &restore.request_queue).await + depth(&world, &restore.event_queue).await;
@@ -93,7 +93,7 @@ pub async fn retry(point: &str) {
     dies_at(&world, &["job", "sweep"], point).await;
     assert_eq!(job_ends(&world, &["job", "sweep"]).await, 0);
     assert_eq!(world.app.state.quarantined(None).await.unwrap(), []);
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     eventually(PATIENCE, "the object is back", async || is_back(&world, &id).await.then_some(())).await;
     stop(daemon).await;
 }
@@ -113,7 +113,7 @@ pub async fn replicate(point: &str) {
         "bucket": {"name": source}, "object": {"key": "in/a.txt", "sequencer": "00A1"}}});
     send(&world, &queue, &json!({"Records": [record]}).to_string()).await;
     dies_at(&world, &["run"], point).await;
-    let daemon = daemon(&world);
+    let daemon = daemon(&world).await;
     eventually(PATIENCE, "the message is done with", async || (depth(&world, &queue).await == 0).then_some(())).await;
     let copy = world.s3().get_object().bucket(&destination).key("out/a.txt").send().await.expect("a copy");
     assert_eq!(copy.body.collect().await.unwrap().to_vec(), vec![b'x'; 500]);
