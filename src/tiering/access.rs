@@ -16,7 +16,7 @@ use memchr::memchr;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
-use super::evidence::{AccessDelta, Day, DayAccess};
+use super::evidence::{AccessDelta, Day, DayAccess, day_of};
 use super::object::{BucketName, NameError, ObjectId, ObjectKey};
 
 /// One rule of what counts: a record that fits any rule is an access.
@@ -479,11 +479,6 @@ impl Fold {
         });
         number as usize
     }
-}
-
-fn day_of(time: DateTime<Utc>) -> Day {
-    let day = time.timestamp().div_euclid(24 * 60 * 60);
-    Day::try_from(day).expect("chrono's times span fewer days")
 }
 
 /// A hash of an object whose collisions nobody can make at will (users choose their keys), and which is the same in every

@@ -19,10 +19,16 @@
 //! not seen before. A late day adds to the days, the heat and the means, and closes no gap: the gap that it lay in was
 //! closed when it was not yet known.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A day as its number since 1970-01-01, in UTC.
 pub type Day = i32;
+
+/// The day of a time.
+pub fn day_of(time: DateTime<Utc>) -> Day {
+    Day::try_from(time.timestamp().div_euclid(24 * 60 * 60)).unwrap_or(Day::MAX)
+}
 
 /// In how many days an object's heat falls to 1/e.
 pub const HEAT_DAYS: f64 = 60.0;

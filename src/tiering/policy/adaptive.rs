@@ -7,16 +7,9 @@ use super::{Decision, PolicyName, Reason};
 use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::learned::View;
 use crate::tiering::adaptive::safeguard::Expert;
-use crate::tiering::evidence::{Day, ObjectEvidence};
+use crate::tiering::evidence::{Day, ObjectEvidence, day_of};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::storage_class::StorageClass;
-
-const SECS_PER_DAY: i64 = 86_400;
-
-/// The day of a time, in UTC.
-pub fn day_of(time: DateTime<Utc>) -> Day {
-    Day::try_from(time.timestamp().div_euclid(SECS_PER_DAY)).unwrap_or(Day::MAX)
-}
 
 /// An object as the ledger has it on a day.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,6 +67,7 @@ mod tests {
     use crate::tiering::evidence::{DayAccess, IdleTable};
     use crate::tiering::object::ObjectId;
 
+    const SECS_PER_DAY: i64 = 86_400;
     const TODAY: Day = 20_000;
 
     fn time(day: Day) -> DateTime<Utc> {

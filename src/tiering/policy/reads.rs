@@ -6,9 +6,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::adaptive::day_of;
 use crate::tiering::cost::{BYTES_PER_GB, Prices};
-use crate::tiering::evidence::{Day, HEAT_DAYS, ObjectEvidence};
+use crate::tiering::evidence::{Day, HEAT_DAYS, ObjectEvidence, day_of};
 use crate::tiering::storage_class::StorageClass;
 
 const DAYS_PER_MONTH: f64 = 30.0;

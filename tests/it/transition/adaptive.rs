@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tierd::clock::rfc3339;
 use tierd::state::Written;
 use tierd::tiering::evidence::IdleTable;
-use tierd::tiering::policy::adaptive::day_of;
+use tierd::tiering::evidence::day_of;
 
 use super::{class_of, job};
 use crate::logs::{Event, file, simple_key};
