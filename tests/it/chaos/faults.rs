@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::witness::Witness;
@@ -91,12 +92,21 @@ struct Weather {
     tally: Tally,
 }
 
+/// Waits for a write to a table, which then never gets there.
+struct Trap {
+    table: String,
+    /// Writes that are let through before.
+    spared: u8,
+    sprung: oneshot::Sender<()>,
+}
+
 struct Shared {
     upstream: String,
     gate: tokio::sync::Mutex<()>,
     weather: Mutex<Weather>,
     /// (queue's URL, body) of messages that are to be sent once more.
     repeats: Mutex<Vec<(String, String)>>,
+    trap: Mutex<Option<Trap>>,
     requests: AtomicU64,
     witness: Witness,
 }
@@ -124,6 +134,7 @@ impl Network {
             gate: tokio::sync::Mutex::new(()),
             weather: Mutex::new(Weather { dice: Dice::new(seed), faults_per_mille: 0, tally: Tally::new() }),
             repeats: Mutex::default(),
+            trap: Mutex::default(),
             requests: AtomicU64::new(0),
             witness: Witness::default(),
         });
@@ -143,6 +154,14 @@ impl Network {
     /// Requests by the rough door so far.
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Tells of the next update of a row of `table` by the rough door after `spared` of them. It gets no answer and has no
+    /// effect: whoever sent it is to die.
+    pub fn trap(&self, table: &str, spared: u8) -> oneshot::Receiver<()> {
+        let (sprung, told) = oneshot::channel();
+        *self.shared.trap.lock().unwrap() = Some(Trap { table: table.to_owned(), spared, sprung });
+        told
     }
 
     pub fn take_repeats(&self) -> Vec<(String, String)> {
@@ -224,6 +243,9 @@ async fn serve(mut client: TcpStream, shared: &Shared, rough: bool) -> std::io::
     let fault = if rough {
         shared.requests.fetch_add(1, Ordering::Relaxed);
         shorten_visibility(&mut request);
+        if shared.springs(&request) {
+            return std::future::pending().await;
+        }
         shared.fall()
     } else {
         None
@@ -341,6 +363,23 @@ impl Shared {
         let fault = weather.dice.pick(&ANY);
         *weather.tally.entry(fault).or_default() += 1;
         Some(fault)
+    }
+
+    /// Whether the request is what the trap waits for.
+    fn springs(&self, request: &Request) -> bool {
+        let mut trap = self.trap.lock().unwrap();
+        // A trap that nobody waits for any more catches nothing.
+        let Some(Trap { table, spared, .. }) = trap.as_mut().filter(|trap| !trap.sprung.is_closed()) else {
+            return false;
+        };
+        if request.operation() != "UpdateItem" || request.json()["TableName"] != **table {
+            return false;
+        }
+        if *spared > 0 {
+            *spared -= 1;
+            return false;
+        }
+        trap.take().is_some_and(|trap| trap.sprung.send(()).is_ok())
     }
 
     /// Sends a request on and gives the whole answer.

@@ -149,6 +149,7 @@ impl Play {
                 Some("jobs")
             }
             Step::Kill { daemon, down_ms } => self.kill(daemon, down_ms).await.then_some("daemons killed"),
+            Step::PowerCut { row, down_ms } => self.power_cut(row, down_ms).await.then_some("power cuts amid rows"),
             Step::Weather { faults_per_mille } => {
                 self.network.set_faults_per_mille(u64::from(faults_per_mille));
                 None
@@ -369,6 +370,19 @@ impl Play {
             Some((daemon, command.spawn().expect("tierd starts")))
         });
         true
+    }
+
+    /// Everything that works on the ledger dies before one of its rows is written. False if none was to be written.
+    async fn power_cut(&mut self, row: u8, down_ms: u16) -> bool {
+        self.deliver(0, 0).await;
+        let sprung = self.network.trap(&self.world.settings().ledger.table, row);
+        let mut job = self.spawn(&["job", "ingest"]);
+        let amid_rows = tokio::time::timeout(PATIENCE, sprung).await.is_ok_and(|told| told.is_ok());
+        job.kill().await.expect("a signal");
+        for daemon in 0..self.daemons.len() {
+            self.kill(daemon as u8, down_ms).await;
+        }
+        amid_rows
     }
 
     fn take_started(&mut self) {

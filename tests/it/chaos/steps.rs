@@ -63,6 +63,12 @@ pub enum Step {
         daemon: u8,
         down_ms: u16,
     },
+    /// Logs are delivered and counted, and amid the rows everything dies at once; daemons start again after a while.
+    PowerCut {
+        /// At which row of the ledger.
+        row: u8,
+        down_ms: u16,
+    },
     Weather {
         faults_per_mille: u16,
     },
@@ -113,6 +119,7 @@ fn any(dice: &mut Dice) -> Step {
         },
         83..89 => Step::Kill { daemon: dice.below(2) as u8, down_ms: dice.below(1500) as u16 },
         89..94 => Step::Weather { faults_per_mille: dice.pick(&[0, 20, 60, 120, 250]) },
+        94..97 => Step::PowerCut { row: dice.below(3) as u8, down_ms: dice.below(1500) as u16 },
         _ => Step::Rest { ms: 200 + dice.below(1500) as u16 },
     }
 }
