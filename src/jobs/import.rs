@@ -266,6 +266,7 @@ impl Import {
                     .carry_over(candidate, &history, mode)
                     .await
                     .context("writing to the ledger; run it again, and what is imported by now will be passed over")?;
+                failpoint!("import.row-imported");
                 Ok(Done::Changed(change))
             })
             .buffer_unordered(self.write_concurrency.max(1));

@@ -109,6 +109,7 @@ impl Learning {
                 "another transition has learned of this bucket meanwhile"
             );
         }
+        failpoint!("adaptive.shadows-kept");
         Ok(())
     }
 
@@ -116,6 +117,7 @@ impl Learning {
     /// any.
     pub async fn keep_open(&self, open: &IdleTable) -> Result<()> {
         let written = self.state.keep_open_idle_times(open, self.today()).await?;
+        failpoint!("adaptive.open-kept");
         tracing::debug!(event = "adaptive.open_kept", ?written, "the open idle times were handed over");
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Transition against the emulator: what is moved, what is not, and that nothing is lost by it. What the emulator cannot
 //! answer (412, 409) is answered by mocks, and what it ignores (conditions) is read off the requests.
 
-mod adaptive;
+pub mod adaptive;
 mod faults;
 
 use std::collections::{BTreeMap, HashMap};

@@ -77,7 +77,9 @@ async fn whatever_goes_wrong_the_invariants_hold() {
         assert!(missing.is_empty(), "in none of the histories came {missing:?}: they test nothing of that");
     }
     if let Some((seed, steps, outcome)) = failed {
-        let (steps, wrong) = shrink(seed, steps, outcome.wrong).await;
+        let tries = number("TIERD_CHAOS_SHRINKS").map_or(SHRINKS, |n| n as usize);
+        let again = async |steps: &[Step]| self::outcome(seed, steps).await.wrong;
+        let (steps, wrong) = shrink(steps, outcome.wrong, tries, again).await;
         let mut history = String::new();
         for step in &steps {
             writeln!(history, "  {step:?}").expect("text");
@@ -104,9 +106,14 @@ async fn outcome(seed: u64, steps: &[Step]) -> Outcome {
     }
 }
 
-/// Leaves parts out, half of it at first and less each time, as long as what is left fails too.
-async fn shrink(seed: u64, mut steps: Vec<Step>, mut wrong: Vec<String>) -> (Vec<Step>, Vec<String>) {
-    let mut tries = number("TIERD_CHAOS_SHRINKS").map_or(SHRINKS, |n| n as usize);
+/// Leaves parts out, half of it at first and less each time, as long as what is left is `wrong` too. Plays it `tries` times at
+/// most.
+async fn shrink(
+    mut steps: Vec<Step>,
+    mut wrong: Vec<String>,
+    mut tries: usize,
+    play: impl AsyncFn(&[Step]) -> Vec<String>,
+) -> (Vec<Step>, Vec<String>) {
     let mut part = steps.len() / 2;
     while part > 0 && tries > 0 {
         let mut at = 0;
@@ -114,16 +121,44 @@ async fn shrink(seed: u64, mut steps: Vec<Step>, mut wrong: Vec<String>) -> (Vec
             tries -= 1;
             let mut rest = steps.clone();
             rest.drain(at..(at + part).min(steps.len()));
-            let outcome = outcome(seed, &rest).await;
-            if outcome.wrong.is_empty() {
+            let still = play(&rest).await;
+            if still.is_empty() {
                 at += part;
             } else {
-                (steps, wrong) = (rest, outcome.wrong);
+                (steps, wrong) = (rest, still);
             }
         }
         part /= 2;
     }
     (steps, wrong)
+}
+
+#[tokio::test]
+async fn a_failing_history_is_cut_down_to_what_makes_it_fail() {
+    let culprits = [Step::Leave { user: 3 }, Step::Kill { daemon: 1, down_ms: 7 }];
+    let mut long = steps(1, STEPS);
+    long.retain(|step| !culprits.contains(step));
+    long.insert(40, culprits[1]);
+    long.insert(9, culprits[0]);
+    let plays = std::cell::Cell::new(0);
+    let play = async |steps: &[Step]| {
+        plays.set(plays.get() + 1);
+        let left = steps.iter().position(|step| *step == culprits[0]);
+        let killed = steps.iter().position(|step| *step == culprits[1]);
+        if left.zip(killed).is_some_and(|(left, killed)| left < killed) {
+            vec![steps.len().to_string()]
+        } else {
+            vec![]
+        }
+    };
+
+    let (short, wrong) = shrink(long.clone(), vec!["all of it".to_owned()], 1000, play).await;
+    assert_eq!((&short[..], &wrong[..]), (&culprits[..], &["2".to_owned()][..]));
+
+    plays.set(0);
+    let (shorter, wrong) = shrink(long.clone(), vec![long.len().to_string()], SHRINKS, play).await;
+    assert_eq!(plays.get(), SHRINKS);
+    assert!(shorter.len() < long.len() / 2 && wrong == [shorter.len().to_string()], "{} steps left", shorter.len());
 }
 
 /// What all histories came to.

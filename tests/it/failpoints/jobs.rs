@@ -1,12 +1,15 @@
 //! Deaths in the jobs, and around them.
 
 use chrono::TimeDelta;
+use serde_json::json;
 use tierd::state::Written;
 use tierd::tiering::object::ObjectId;
 
 use super::{PATIENCE, daemon, dies_at, job_ends, stop};
+use crate::import::{old_row, old_table};
 use crate::logs::{self, Counts, Event, simple_key};
 use crate::reconcile::row;
+use crate::transition::adaptive;
 use crate::world::{World, eventually};
 
 const INGEST: [&str; 3] = ["job", "ingest", "--no-reconcile"];
@@ -146,6 +149,50 @@ pub async fn move_in_parts(point: &str) {
     let body = (0..6_000_000_u32).map(|i| (i % 251) as u8).collect();
     move_of(point, "transition.multipart_threshold = \"5MiB\"\ntransition.multipart_part_size = \"5MiB\"\n", body)
         .await;
+}
+
+pub async fn apply(point: &str) {
+    let steps = format!("{NO_GUARDS}[[transition.recency]]\nclass = \"STANDARD_IA\"\n");
+    let world = super::world(&format!("{point} apply"), &steps).await;
+    let body = b"some bytes".to_vec();
+    let id = idle_object(&world, body.clone()).await;
+    let plan = world.dir.path().join("plan.jsonl").display().to_string();
+    assert_eq!(world.run(&["plan", "--out", &plan]).await.status.code(), Some(0));
+    dies_at(&world, &["apply", &plan], point).await;
+    // The object is not what was planned any more, and lies where it was to lie: nothing is done twice.
+    assert_eq!(job_ends(&world, &["apply", &plan]).await, 0);
+    assert_eq!(job_ends(&world, &["job", "reconcile"]).await, 0);
+    is_moved(&world, &id, &body).await;
+}
+
+pub async fn learn(point: &str) {
+    let (world, bucket) = adaptive::world_of_200_days(&super::name_of(point), adaptive::SETTINGS).await;
+    let job = ["job", "transition"];
+    dies_at(&world, &job, point).await;
+    assert_eq!(job_ends(&world, &job).await, 0);
+    assert!(adaptive::classes(&world, &bucket, "cold").await.iter().all(|class| class != "STANDARD"));
+    assert_eq!(adaptive::classes(&world, &bucket, "hot").await, ["STANDARD"; 6]);
+    assert_eq!(adaptive::kept(&world).await, 2, "the bucket's shadows, and the open idle times");
+    let (_, again) = world.run_json(&job).await;
+    assert_eq!((&again["planned"], &again["failed"]), (&json!(0), &json!(0)), "{again}");
+}
+
+pub async fn import(point: &str) {
+    const TIME: &str = "2023-05-06T07:08:09Z";
+    let world = super::world(point, "ledger.write_concurrency = 2\n").await;
+    let (bucket, table) = (world.bucket("siuu").await, old_table(&world).await);
+    for i in 1..=5_usize {
+        let etag = world.put(&bucket, &format!("k{i}"), i, "STANDARD").await;
+        old_row(&world, &table, &etag, i.try_into().unwrap(), Some(TIME)).await;
+    }
+    let import = ["ledger", "import", "--table", &table, "--bucket", &bucket];
+    dies_at(&world, &import, point).await;
+    assert_eq!(job_ends(&world, &import).await, 0);
+    for i in 1..=5 {
+        let row = world.ledger_row(&bucket, &format!("k{i}")).await.expect("a row");
+        assert_eq!(row["count"].as_n().unwrap(), &i.to_string(), "counted once");
+        assert_eq!(row["event_time"].as_s().unwrap(), TIME);
+    }
 }
 
 pub async fn schedule(point: &str) {

@@ -11,7 +11,7 @@ use super::{class_of, job};
 use crate::logs::{Event, file, simple_key};
 use crate::world::World;
 
-const SETTINGS: &str = "
+pub const SETTINGS: &str = "
 transition.policy = \"adaptive\"
 transition.require_recent_ingest = \"35d\"
 reconcile.adopt = false
@@ -37,7 +37,7 @@ fn events(bucket: &str, now: DateTime<Utc>) -> Vec<Event> {
 }
 
 /// A world whose ledger knows 200 days of a bucket of hot and cold objects.
-async fn world_of_200_days(test: &str, settings: &str) -> (World, String) {
+pub async fn world_of_200_days(test: &str, settings: &str) -> (World, String) {
     let source = |bucket: &str| {
         format!("{settings}{COUNT_ALL}[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{bucket}\"\n")
     };
@@ -68,7 +68,7 @@ async fn world_of_200_days(test: &str, settings: &str) -> (World, String) {
     (world, bucket)
 }
 
-async fn classes(world: &World, bucket: &str, name: &str) -> Vec<String> {
+pub async fn classes(world: &World, bucket: &str, name: &str) -> Vec<String> {
     let mut all = Vec::new();
     for i in 0..6 {
         all.push(class_of(world, bucket, &format!("{name}/{i}")).await);
@@ -104,7 +104,7 @@ async fn what_the_logs_show_to_be_cold_is_moved_and_what_they_show_to_be_hot_sta
 }
 
 /// Items of the policy in the state table.
-async fn kept(world: &World) -> usize {
+pub async fn kept(world: &World) -> usize {
     let answer = world.dynamodb().scan().table_name(&world.settings().state.table).send().await.expect("the state");
     let of_policy = |item: &&std::collections::HashMap<_, aws_sdk_dynamodb::types::AttributeValue>| {
         item["pk"].as_s().is_ok_and(|pk| pk == "adaptive")
