@@ -96,9 +96,14 @@ impl World {
     /// Makes a bucket and gives its name.
     pub async fn bucket(&self, what: &str) -> String {
         let name = self.named(what);
+        self.make_bucket(&name).await;
+        name
+    }
+
+    pub async fn make_bucket(&self, name: &str) {
         self.s3()
             .create_bucket()
-            .bucket(&name)
+            .bucket(name)
             .create_bucket_configuration(
                 CreateBucketConfiguration::builder()
                     .location_constraint(BucketLocationConstraint::ApNortheast1)
@@ -107,7 +112,6 @@ impl World {
             .send()
             .await
             .expect("a bucket");
-        name
     }
 
     /// Puts an object of `size` bytes and gives its ETag without quotes.

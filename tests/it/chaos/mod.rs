@@ -12,6 +12,7 @@ mod checks;
 mod endurance;
 mod faults;
 mod model;
+mod planted;
 mod play;
 mod quiet;
 mod steps;

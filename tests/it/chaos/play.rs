@@ -129,7 +129,7 @@ impl Play {
         play
     }
 
-    async fn step(&mut self, step: Step) {
+    pub(super) async fn step(&mut self, step: Step) {
         let done = match step {
             Step::SignUp => self.sign_up().await.then_some("sign-ups"),
             Step::Leave { user } => self.leave(user).await.then_some("leaves"),

@@ -17,33 +17,11 @@ use super::play::{EFFECTS, LEASE, Outcome, Play, depth};
 const QUIET: Duration = Duration::from_secs(150);
 
 impl Play {
-    /// Everything that goes wrong stops; what was begun is killed once more; then a fresh daemon has to bring all in order.
+    /// Brings all to rest and judges it.
     pub async fn end(mut self, steps: u64) -> Outcome {
-        while let Some(ended) = self.beside.join_next().await {
-            if let Some((daemon, child)) = ended.expect("a task of the driver") {
-                self.daemons[daemon] = Some(child);
-            }
-        }
-        for mut daemon in self.daemons.iter_mut().filter_map(Option::take) {
-            self.kills.fetch_add(1, Ordering::Relaxed);
-            daemon.kill().await.expect("a signal");
-        }
-        self.network.set_faults_per_mille(0);
-        self.deliver(0, 0).await;
-        self.start(0);
-        let mut wrong = self.come_to_rest().await;
-        if wrong.is_empty() {
-            wrong = self.stop_well().await;
-        }
+        let mut wrong = self.settle().await;
         let words = self.words();
-        wrong.extend(words.panics);
-        let (app, witness) = (&self.world.app, self.network.witness());
-        wrong.extend(checks::users_have_one_bucket_each(app, &self.model).await);
-        wrong.extend(checks::accesses_are_counted_once(app, &self.model).await);
-        wrong.extend(checks::restores_ended(app, &self.model, witness, &words.restores).await);
-        wrong.extend(checks::nothing_is_left_to_people(app, witness).await);
-        // Last: it has S3 restore what lies in archives, to read it.
-        wrong.extend(checks::objects_are_whole(app, &self.model, witness).await);
+        wrong.extend(self.judge(&words).await);
         if !wrong.is_empty() {
             let kept = self.keep_logs();
             wrong.push(format!("what the processes said is kept in {kept}"));
@@ -58,6 +36,38 @@ impl Play {
             said: words.effects,
             tag_races: self.network.witness().tag_races(),
         }
+    }
+
+    /// Everything that goes wrong stops; what was begun is killed once more; then a fresh daemon has to bring all in order,
+    /// and to end well. Gives what it leaves undone.
+    pub(super) async fn settle(&mut self) -> Vec<String> {
+        while let Some(ended) = self.beside.join_next().await {
+            if let Some((daemon, child)) = ended.expect("a task of the driver") {
+                self.daemons[daemon] = Some(child);
+            }
+        }
+        for mut daemon in self.daemons.iter_mut().filter_map(Option::take) {
+            self.kills.fetch_add(1, Ordering::Relaxed);
+            daemon.kill().await.expect("a signal");
+        }
+        self.network.set_faults_per_mille(0);
+        self.deliver(0, 0).await;
+        self.start(0);
+        let wrong = self.come_to_rest().await;
+        if wrong.is_empty() { self.stop_well().await } else { wrong }
+    }
+
+    /// What is not as the design promises, now that nothing moves any more.
+    pub(super) async fn judge(&self, words: &Words) -> Vec<String> {
+        let (app, witness) = (&self.world.app, self.network.witness());
+        let mut wrong = words.panics.clone();
+        wrong.extend(checks::users_have_one_bucket_each(app, &self.model).await);
+        wrong.extend(checks::accesses_are_counted_once(app, &self.model).await);
+        wrong.extend(checks::restores_ended(app, &self.model, witness, &words.restores).await);
+        wrong.extend(checks::nothing_is_left_to_people(app, witness).await);
+        // Last: it has S3 restore what lies in archives, to read it.
+        wrong.extend(checks::objects_are_whole(app, &self.model, witness).await);
+        wrong
     }
 
     /// Waits until nothing is left to do, running jobs as an operator would; gives what does not come to rest.
@@ -133,7 +143,7 @@ impl Play {
     }
 
     /// What all processes said of restores' ends, and of faults of their own.
-    fn words(&self) -> Words {
+    pub(super) fn words(&self) -> Words {
         const ENDS: [&str; 5] =
             ["restore.completed", "restore.not_needed", "restore.failed", "restore.refused", "restore.dropped"];
         let mut words = Words::default();
@@ -171,7 +181,7 @@ fn said_of(bytes: &[u8]) -> String {
 }
 
 #[derive(Debug, Default)]
-struct Words {
+pub(super) struct Words {
     restores: BTreeSet<ObjectId>,
     effects: BTreeMap<&'static str, u64>,
     panics: Vec<String>,
