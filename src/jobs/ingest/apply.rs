@@ -5,6 +5,7 @@
 //! the order of the manifest: the same manifest gives the same counts, whichever file was there first.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::write::{self, Writer, Written as Rows};
+use super::write::{self, Writer, Written as RowsWritten};
 use super::{AnotherWriter, LogSource, Run, find, gaps};
 use crate::aws::{AwsResult, Kind};
 use crate::jobs::report::IngestReport;
 use crate::state::Written;
 use crate::state::batches::{Batch, BatchFile, SetAside};
 use crate::state::quarantine::{QuarantineKind, Quarantined};
-use crate::tiering::access::{FileAccesses, Fold};
+use crate::tiering::access::{AccessUpdate, FileAccesses, Fold};
 use crate::tiering::access_log::RecordError;
 use crate::tiering::access_log::gzip::Inflater;
 
@@ -52,6 +53,9 @@ pub(super) struct Figures {
     accesses: u64,
     duplicates: u64,
     objects: u64,
+    /// Of these, those that no earlier batch of the run had.
+    #[serde(skip)]
+    new_to_run: u64,
 }
 
 impl Figures {
@@ -64,6 +68,7 @@ impl Figures {
         report.records_bad += self.records_bad;
         report.accesses += self.accesses;
         report.duplicates += self.duplicates;
+        report.objects += self.new_to_run;
     }
 
     pub(super) fn to_json(&self) -> serde_json::Value {
@@ -89,7 +94,8 @@ impl Run<'_> {
         figures.objects = fold.len() as u64;
         let updates = tokio::task::spawn_blocking(move || fold.into_updates()).await.context("sorting the updates")?;
         if self.is_dry() {
-            self.objects.extend(updates.map(|update| write::hash_of(&update)));
+            let objects = &mut self.dry_objects;
+            figures.new_to_run = updates.filter(|update| objects.insert(hash_of(update))).count() as u64;
             return Ok(Applied::Done(figures));
         }
         // Rows take longer than files where a batch has many objects: they have a phase of their own, between the files.
@@ -99,15 +105,17 @@ impl Run<'_> {
         let writer = Writer {
             ledger: &self.ingest.ledger,
             batch: batch.number,
+            first_batch: *self.first_batch.get_or_insert(batch.number),
             max_in_flight: self.ingest.limits.write_concurrency,
             progress,
             stop: self.stop,
         };
-        let rows = write::write(&writer, updates, &mut self.objects).await?;
+        let written = write::write(&writer, updates).await?;
         progress.resume(&counting);
-        let Rows::All(closed) = rows else { return Ok(Applied::Stopped) };
+        let RowsWritten::All(rows) = written else { return Ok(Applied::Stopped) };
+        figures.new_to_run = rows.new_to_run;
         failpoint!("ingest.rows-written");
-        gaps::note(&self.ingest.state, closed, batch.number).await?;
+        gaps::note(&self.ingest.state, rows.closed, batch.number).await?;
         failpoint!("ingest.gaps-noted");
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {
@@ -250,6 +258,11 @@ impl Folded {
         .await
         .context("folding a file")
     }
+}
+
+/// An object by 64 bits, by which distinct ones are told apart well enough to be counted.
+fn hash_of(update: &AccessUpdate) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(&update.object)
 }
 
 fn report_bad_records(file: &BatchFile, content: &ReadFile) {

@@ -86,8 +86,10 @@ struct Run<'a> {
     now: DateTime<Utc>,
     stop: &'a CancellationToken,
     report: IngestReport,
-    /// Distinct objects of all batches, by their hash.
-    objects: FxHashSet<u64>,
+    /// The number of the first batch that this run writes the rows of.
+    first_batch: Option<u64>,
+    /// Distinct objects of a dry run, by their hash: it writes no rows that would tell which objects it has had.
+    dry_objects: FxHashSet<u64>,
     /// Log files that were set aside and not counted since, by their id.
     quarantined: HashMap<String, Quarantined>,
 }
@@ -108,7 +110,8 @@ impl Ingest {
             now,
             stop,
             report: IngestReport::default(),
-            objects: FxHashSet::default(),
+            first_batch: None,
+            dry_objects: FxHashSet::default(),
             quarantined: HashMap::new(),
         };
         options.progress.phase("listing", None);
@@ -119,7 +122,6 @@ impl Ingest {
         if let Err(error) = run.work(sequence, pending).await {
             run.fail(&error);
         }
-        run.report.objects = run.objects.len() as u64;
         Ok(run.report)
     }
 }
