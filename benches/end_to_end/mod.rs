@@ -32,7 +32,10 @@ pub fn run() {
     let row = Duration::from_millis(number("BENCH_ROW_MS", 0) as u64);
     let bytes = number("BENCH_MODEL_MIB", 256) << 20;
     if bytes > 0 {
-        println!("a run over the corpus against a log bucket and a ledger that answer after {} ms:", row.as_millis());
+        println!(
+            "a run over the corpus, the log bucket answering at once and the ledger after {} ms:",
+            row.as_millis()
+        );
         runtime.block_on(against_the_model(keyed(corpus::make(bytes).into_iter().map(|file| file.gzip)), row));
     }
     let objects = number("BENCH_OBJECTS", 1_000_000);
