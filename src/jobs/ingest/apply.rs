@@ -5,7 +5,6 @@
 //! the order of the manifest: the same manifest gives the same counts, whichever file was there first.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +13,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::write::{self, Writer, Written as RowsWritten};
+use super::write::{self, Writer, Written as Rows};
 use super::{AnotherWriter, LogSource, Run, find, gaps};
 use crate::aws::{AwsResult, Kind};
 use crate::jobs::report::IngestReport;
 use crate::state::Written;
 use crate::state::batches::{Batch, BatchFile, SetAside};
 use crate::state::quarantine::{QuarantineKind, Quarantined};
-use crate::tiering::access::{AccessUpdate, FileAccesses, Fold};
+use crate::tiering::access::{FileAccesses, Fold};
 use crate::tiering::access_log::RecordError;
 use crate::tiering::access_log::gzip::Inflater;
 
@@ -94,8 +93,7 @@ impl Run<'_> {
         figures.objects = fold.len() as u64;
         let updates = tokio::task::spawn_blocking(move || fold.into_updates()).await.context("sorting the updates")?;
         if self.is_dry() {
-            let objects = &mut self.dry_objects;
-            figures.new_to_run = updates.filter(|update| objects.insert(hash_of(update))).count() as u64;
+            figures.new_to_run = self.count_dry(updates);
             return Ok(Applied::Done(figures));
         }
         // Rows take longer than files where a batch has many objects: they have a phase of their own, between the files.
@@ -110,12 +108,12 @@ impl Run<'_> {
             progress,
             stop: self.stop,
         };
-        let written = write::write(&writer, updates).await?;
+        let rows = write::write(&writer, updates).await?;
         progress.resume(&counting);
-        let RowsWritten::All(rows) = written else { return Ok(Applied::Stopped) };
-        figures.new_to_run = rows.new_to_run;
+        let Rows::All(told) = rows else { return Ok(Applied::Stopped) };
+        figures.new_to_run = told.new_to_run;
         failpoint!("ingest.rows-written");
-        gaps::note(&self.ingest.state, rows.closed, batch.number).await?;
+        gaps::note(&self.ingest.state, told.closed, batch.number).await?;
         failpoint!("ingest.gaps-noted");
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {
@@ -258,11 +256,6 @@ impl Folded {
         .await
         .context("folding a file")
     }
-}
-
-/// An object by 64 bits, by which distinct ones are told apart well enough to be counted.
-fn hash_of(update: &AccessUpdate) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(&update.object)
 }
 
 fn report_bad_records(file: &BatchFile, content: &ReadFile) {

@@ -29,6 +29,7 @@ mod source;
 mod write;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ use crate::ledger::Ledger;
 use crate::state::batches::{Batch, BatchFile, BatchStatus, Sequence};
 use crate::state::quarantine::{QuarantineKind, Quarantined};
 use crate::state::{State, Written};
+use crate::tiering::access::Updates;
 
 /// How much at once, and how far back.
 #[derive(Debug, Clone)]
@@ -240,6 +242,12 @@ impl Run<'_> {
 
     fn at_least(&mut self, outcome: Outcome) {
         self.report.outcome = Some(self.report.outcome.map_or(outcome, |before| before.max(outcome)));
+    }
+
+    /// How many objects of a batch no earlier one of this dry run had. 64 bits tell them apart well enough to be counted.
+    fn count_dry(&mut self, updates: Updates) -> u64 {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        updates.filter(|update| self.dry_objects.insert(hasher.hash_one(&update.object))).count() as u64
     }
 
     fn is_dry(&self) -> bool {

@@ -25,14 +25,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How far the rows came.
 #[derive(Debug, PartialEq)]
 pub(super) enum Written {
-    All(Rows),
+    All(Told),
     /// Told to stop; what was begun is finished.
     Stopped,
 }
 
 /// What the rows of a batch told, also those that an earlier try of it wrote.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Rows {
+pub(super) struct Told {
     /// The idle times that ended by it.
     pub closed: ClosedByBucket,
     /// How many are of objects that no earlier batch of this run had.
@@ -66,7 +66,7 @@ pub(super) async fn write(writer: &Writer<'_>, updates: Updates) -> AwsResult<Wr
         ready: VecDeque::new(),
         in_flight: JoinSet::new(),
         pace: Pace::new(writer.max_in_flight),
-        rows: Rows::default(),
+        told: Told::default(),
         failed: None,
     };
     loop {
@@ -82,7 +82,7 @@ pub(super) async fn write(writer: &Writer<'_>, updates: Updates) -> AwsResult<Wr
     }
     match writing.failed {
         Some(error) => Err(error),
-        None if writing.is_done() => Ok(Written::All(writing.rows)),
+        None if writing.is_done() => Ok(Written::All(writing.told)),
         None => Ok(Written::Stopped),
     }
 }
@@ -99,7 +99,7 @@ struct Writing<'a> {
     ready: VecDeque<(AccessUpdate, Usage)>,
     in_flight: JoinSet<Done>,
     pace: Pace,
-    rows: Rows,
+    told: Told,
     /// The first trouble that does not pass: nothing is begun after it.
     failed: Option<AwsError>,
 }
@@ -168,11 +168,11 @@ impl Writing<'_> {
                 self.writer.progress.add_done(1);
                 // A row tells by its number whether this run was there before; a set of all objects would grow with the run.
                 let is_first = self.writer.batch == self.writer.first_batch;
-                self.rows.new_to_run += u64::from(is_first || !seen.counted_since(self.writer.first_batch));
+                self.told.new_to_run += u64::from(is_first || !seen.counted_since(self.writer.first_batch));
                 if let Counted::Now(mut closed) | Counted::Before(mut closed) = counted
                     && !closed.is_empty()
                 {
-                    self.rows.closed.entry(update.object.bucket).or_default().append(&mut closed);
+                    self.told.closed.entry(update.object.bucket).or_default().append(&mut closed);
                 }
             }
             Err(error) => {
