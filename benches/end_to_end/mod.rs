@@ -1,4 +1,8 @@
-//! Whole runs of the job: against the emulator for the calls, and against one that takes every row at once for the memory.
+//! Whole runs of the job, as a user starts it: against the emulator, whose time it takes; and against a log bucket and a ledger
+//! that answer at once ([`service`]), where what is left is tierd's own.
+
+mod ledger;
+mod service;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,51 +14,100 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
-use crate::proxy::{Fault, Proxy};
+use self::ledger::Totals;
+use self::service::{LOGS, Service};
+use crate::process::cpu_of;
 use crate::world::World;
 use crate::{corpus, harness, number};
 
-/// Prints the speed and the calls of a run, and the memory of another.
+const MEMORY_GOAL_MIB: f64 = 512.0;
+
+/// Prints what runs over the corpus take, and what one over very many objects does.
 pub fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let bytes = number("BENCH_RUN_MIB", 16) << 20;
     if bytes > 0 {
-        let files: Vec<Vec<u8>> = corpus::make(bytes).into_iter().map(|file| file.gzip).collect();
-        runtime.block_on(against_the_emulator(&files));
+        runtime.block_on(against_the_emulator(keyed(corpus::make(bytes).into_iter().map(|file| file.gzip))));
+    }
+    let row = Duration::from_millis(number("BENCH_ROW_MS", 0) as u64);
+    let bytes = number("BENCH_MODEL_MIB", 256) << 20;
+    if bytes > 0 {
+        println!(
+            "a run over the corpus, the log bucket answering at once and the ledger after {} ms:",
+            row.as_millis()
+        );
+        runtime.block_on(against_the_model(keyed(corpus::make(bytes).into_iter().map(|file| file.gzip)), row));
     }
     let objects = number("BENCH_OBJECTS", 1_000_000);
     if objects > 0 {
-        runtime.block_on(memory(objects));
+        println!("a run over {objects} distinct objects against the same:");
+        let seen = runtime.block_on(against_the_model(keyed(of_distinct(objects)), row));
+        assert_eq!(seen, objects as u64);
     }
 }
 
-/// Two runs over the same files: one for the time, and one through a proxy that counts the calls but takes its time.
-async fn against_the_emulator(files: &[Vec<u8>]) {
-    let report = count(&world(harness::endpoint(), "time", files).await).await;
-    println!("a run of the job against the emulator, which is what takes the time:");
-    println!("  {report}");
+/// Log files by the keys that CloudTrail would give them.
+fn keyed(files: impl Iterator<Item = Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let key = |n| {
+        format!(
+            "AWSLogs/111111111111/CloudTrail/ap-northeast-1/2026/03/01/\
+             111111111111_CloudTrail_ap-northeast-1_20260301T1005Z_{n:016}.json.gz"
+        )
+    };
+    files.enumerate().map(|(n, file)| (key(n), file)).collect()
+}
 
-    let proxy = Proxy::start(harness::endpoint()).await;
-    let world = world(&proxy.endpoint, "calls", files).await;
-    proxy.take_requests();
-    let records = count(&world).await.records;
-    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
-    let ledger = format!("\"{}\"", world.settings().ledger.table);
-    for request in proxy.take_requests() {
-        let is_ledger = String::from_utf8_lossy(&request.body).contains(&ledger);
-        let table = match (request.target.is_empty(), is_ledger) {
-            (true, _) => "",
-            (false, true) => " (ledger)",
-            (false, false) => " (state and identity)",
-        };
-        *calls.entry(format!("{}{table}", request.operation())).or_default() += 1;
+fn source(bucket: &str) -> String {
+    format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{bucket}\"\nbucket_prefix = \"siuu\"\n")
+}
+
+async fn against_the_emulator(files: BTreeMap<String, Vec<u8>>) {
+    let mut world = World::new("time", &source("not-yet-named")).await;
+    let bucket = world.bucket("logs").await;
+    world.reconfigure(&source(&bucket)).await;
+    for (key, content) in files {
+        world.s3().put_object().bucket(&bucket).key(key).body(content.into()).send().await.expect("a log file");
     }
-    let total: usize = calls.values().sum();
-    let a_thousand = |n: usize| n as f64 * 1000.0 / records as f64;
-    println!("  calls per thousand records  {:>7.1}", a_thousand(total));
+    let (counted, _) = measured(&world).await;
+    println!("a run of the job against the emulator, which is what takes the time:");
+    println!("  {counted}");
+}
+
+/// Gives how many objects there were.
+async fn against_the_model(files: BTreeMap<String, Vec<u8>>, row: Duration) -> u64 {
+    let service = Service::start(files, harness::endpoint(), row);
+    let world = World::at(&service.endpoint, "model", &source(LOGS)).await;
+    service.take_calls();
+    let servers = cpu_of("self");
+    let (counted, cost) = measured(&world).await;
+    let servers = cpu_of("self").saturating_sub(servers);
+    let calls = service.take_calls();
+    // A bench of a job that does something else is worth nothing.
+    assert_eq!(service.ledger(), Totals { rows: counted.objects, counts: counted.accesses });
+
+    println!("  {counted}");
+    let (records, rows) = (counted.records as f64, counted.objects as f64);
+    println!(
+        "  processor                   {:>7.1} s: {:.1} µs a record, {:.0} µs a row (the servers' {:.1} s are not in it)",
+        cost.cpu.as_secs_f64(),
+        cost.cpu.as_secs_f64() * 1e6 / records,
+        cost.cpu.as_secs_f64() * 1e6 / rows,
+        servers.as_secs_f64()
+    );
+    match cost.peak_kib {
+        Some(kib) => {
+            let mib = kib as f64 / 1024.0;
+            let met = if mib <= MEMORY_GOAL_MIB { "met" } else { "NOT MET" };
+            println!("  peak resident               {mib:>7.0} MiB (goal {MEMORY_GOAL_MIB}: {met})");
+        }
+        None => println!("  peak resident               not told by this system"),
+    }
+    let a_thousand = |n: u64| n as f64 * 1000.0 / records;
+    println!("  calls per thousand records  {:>7.1}", a_thousand(calls.values().sum()));
     for (name, n) in &calls {
-        println!("    {name:<35} {n:>6}  {:>7.2}", a_thousand(*n));
+        println!("    {name:<35} {n:>7}  {:>8.3}", a_thousand(*n));
     }
+    counted.objects
 }
 
 /// What a run did.
@@ -96,80 +149,48 @@ impl std::fmt::Display for Counted {
     }
 }
 
+/// What a process has used of the machine.
+#[derive(Default)]
+struct Cost {
+    cpu: Duration,
+    /// The most that was resident at a time.
+    peak_kib: Option<u64>,
+}
+
 /// The job as a user runs it. The lease is a long one: a machine under load must not end the run.
-fn job(world: &World) -> tokio::process::Command {
+async fn measured(world: &World) -> (Counted, Cost) {
     let mut command = world.tierd(&["job", "ingest", "--no-reconcile", "--json"]);
     command.env("TIERD__STATE__LEASE", "5m");
-    command
-}
-
-async fn count(world: &World) -> Counted {
-    Counted::by(&job(world).output().await.expect("tierd runs"))
-}
-
-/// A world with one CloudTrail source that has these files.
-async fn world(endpoint: &str, name: &str, files: &[Vec<u8>]) -> World {
-    let source = |bucket: &str| {
-        format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{bucket}\"\nbucket_prefix = \"siuu\"\n")
-    };
-    let mut world = World::at(endpoint, name, &source("not-yet-named")).await;
-    let bucket = world.bucket("logs").await;
-    world.reconfigure(&source(&bucket)).await;
-    for (n, file) in files.iter().enumerate() {
-        let key = format!(
-            "AWSLogs/111111111111/CloudTrail/ap-northeast-1/2026/03/01/\
-             111111111111_CloudTrail_ap-northeast-1_20260301T1005Z_{n:016}.json.gz"
-        );
-        world.s3().put_object().bucket(&bucket).key(key).body(file.clone().into()).send().await.expect("a log file");
-    }
-    world
-}
-
-/// The most that the program has resident in a run in which every access is of another object. The rows are answered here
-/// and not by the emulator, which would take an hour for them.
-async fn memory(objects: usize) {
-    const A_FILE: usize = 5000;
-    let files: Vec<Vec<u8>> = (0..objects).step_by(A_FILE).map(|from| file(from..objects.min(from + A_FILE))).collect();
-    let proxy = Proxy::start(harness::endpoint()).await;
-    let world = world(&proxy.endpoint, "memory", &files).await;
-    let ledger = format!("\"{}\"", world.settings().ledger.table);
-    proxy.fault(move |request| {
-        (request.operation() == "UpdateItem" && String::from_utf8_lossy(&request.body).contains(&ledger))
-            .then_some(Fault::Answer(200, "application/x-amz-json-1.0", "{}"))
-    });
-    let child = job(&world).spawn().expect("tierd starts");
-    let status = format!("/proc/{}/status", child.id().expect("it has just started"));
+    let child = command.spawn().expect("tierd starts");
+    let process = child.id().expect("it has just started").to_string();
     let ended = child.wait_with_output();
     tokio::pin!(ended);
-    let (mut peak, mut rows) = (None, 0);
+    let mut cost = Cost::default();
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let output = loop {
         tokio::select! {
             output = &mut ended => break output.expect("tierd ends"),
             _ = tick.tick() => {
-                peak = peak_kib(&status).or(peak);
-                rows += proxy.take_requests().iter().filter(|request| request.operation() == "UpdateItem").count();
+                cost.cpu = cpu_of(&process).max(cost.cpu);
+                cost.peak_kib = peak_kib(&process).or(cost.peak_kib);
             }
         }
     };
-    let counted = Counted::by(&output);
-    assert_eq!(counted.objects, objects as u64);
-    println!("a run over {objects} distinct objects, each row written ({:.0} s):", counted.took.as_secs_f64());
-    println!("  updates of rows seen        {rows:>7}");
-    match peak {
-        Some(kib) => println!("  peak resident               {:>7.0} MiB", kib as f64 / 1024.0),
-        None => println!("  peak resident               not told by this system"),
-    }
+    (Counted::by(&output), cost)
 }
 
-/// The most that a process has had resident so far.
-fn peak_kib(status: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(status).ok()?;
+fn peak_kib(process: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// A log file with one access of each of these objects.
+/// Log files in which every access is of another object: the harshest case for memory, since a batch has all of them.
+fn of_distinct(objects: usize) -> impl Iterator<Item = Vec<u8>> {
+    const A_FILE: usize = 5000;
+    (0..objects).step_by(A_FILE).map(move |from| file(from..objects.min(from + A_FILE)))
+}
+
 fn file(objects: std::ops::Range<usize>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let mut before = "{\"Records\":[";

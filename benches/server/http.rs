@@ -63,6 +63,12 @@ impl Answer {
         Self { status: "200 OK".into(), headers, body: Some(body) }
     }
 
+    /// How DynamoDB refuses a request.
+    #[allow(dead_code, reason = "the ledger of the ingest bench needs it")]
+    pub fn refused(body: Vec<u8>) -> Self {
+        Self { status: "400 Bad Request".into(), ..Self::json(body) }
+    }
+
     /// What no bench should ask for.
     pub fn refusal(what: String) -> Self {
         Self { status: "501 Not Implemented".into(), ..Self::text(what) }

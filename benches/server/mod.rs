@@ -7,6 +7,7 @@
 
 mod http;
 mod pages;
+mod process;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use self::http::{Answer, Request};
 use self::pages::{Pages, Rows};
+pub use self::process::cpu_of;
 
 /// The argument by which the bench's binary becomes the server.
 const SERVE: &str = "serve";
@@ -93,16 +95,6 @@ impl Drop for Server {
         drop(self.child.stdin.take());
         self.child.wait().expect("the server ends");
     }
-}
-
-/// Processor time of a process (`self`, or its id), from `/proc`; zero where there is none.
-pub fn cpu_of(process: &str) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // The name of the program, in parentheses, may hold anything.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    // Linux counts in hundredths of a second for user space, whatever the kernel's own clock.
-    Duration::from_millis(ticks * 10)
 }
 
 #[derive(Default)]

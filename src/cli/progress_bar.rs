@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::progress::{Progress, Reading};
+use crate::telemetry;
 
 const REDRAW: Duration = Duration::from_millis(200);
 
@@ -56,6 +57,9 @@ impl ProgressBar {
                 tokio::time::sleep(REDRAW).await;
             }
         });
+        // Log lines go to the same terminal: the bar makes way for each and stays below them all.
+        let for_lines = bar.clone();
+        telemetry::stand_aside(Some(Box::new(move |write| for_lines.suspend(write))));
         Self { bar, follow: Some(follow) }
     }
 
@@ -67,10 +71,10 @@ impl ProgressBar {
 
 impl Drop for ProgressBar {
     fn drop(&mut self) {
-        if let Some(follow) = self.follow.take() {
-            follow.abort();
-        }
+        let Some(follow) = self.follow.take() else { return };
+        follow.abort();
         self.bar.finish_and_clear();
+        telemetry::stand_aside(None);
     }
 }
 

@@ -39,10 +39,10 @@ pub struct Usage {
 /// What became of a batch's update of a row. Either way the row has it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Counted {
-    /// Now; the evidence was as this before.
-    Now(ObjectEvidence),
-    /// By an earlier try of the same batch; the evidence was as this before.
-    Before(ObjectEvidence),
+    /// Now; these idle times ended by it.
+    Now(Vec<Gap>),
+    /// By an earlier try of the same batch; these idle times ended by it.
+    Before(Vec<Gap>),
     /// The row carries a later batch, so another writer is done with this one.
     Overtaken,
 }
@@ -90,12 +90,12 @@ impl Ledger {
         let mut seen = seen.clone();
         let mut looks = 0;
         loop {
-            if let Some(done) = seen.has(batch) {
+            if let Some(done) = seen.has(update, batch) {
                 return Ok(done);
             }
             looks += 1;
             match self.try_count(update, batch, &seen).await? {
-                Ok(()) => return Ok(Counted::Now(seen.evidence)),
+                Ok(closed) => return Ok(Counted::Now(closed)),
                 Err(now) if looks < MAX_LOOKS => seen = now,
                 Err(_) => {
                     let place = format!("{} {}", self.table, update.object);
@@ -106,10 +106,11 @@ impl Ledger {
         }
     }
 
-    /// One try, on the condition that the row is as it was seen; if it is not, how it is.
-    async fn try_count(&self, update: &AccessUpdate, batch: u64, seen: &Usage) -> AwsResult<Result<(), Usage>> {
+    /// One try, on the condition that the row is as it was seen: the idle times that end by it, or how the row is now.
+    async fn try_count(&self, update: &AccessUpdate, batch: u64, seen: &Usage) -> AwsResult<Result<Vec<Gap>, Usage>> {
         let id = &update.object;
-        let evidence = seen.evidence.fold(&update.delta, &mut Vec::<Gap>::new());
+        let mut closed = Vec::new();
+        let evidence = seen.evidence.fold(&update.delta, &mut closed);
         let time = rfc3339(update.latest);
         let time = seen.event_time.as_ref().filter(|seen| **seen > time).unwrap_or(&time);
         let mut values = HashMap::from(
@@ -145,7 +146,7 @@ impl Ledger {
         let request = request
             .condition_expression(format!("{same_batch} AND {same_time}"))
             .set_expression_attribute_values(Some(values));
-        let Err(error) = request.send().await else { return Ok(Ok(())) };
+        let Err(error) = request.send().await else { return Ok(Ok(closed)) };
         let now = old_item(&error).map(|row| Usage::read(&row)).unwrap_or_default();
         match AwsError::new("UpdateItem", format_args!("{} {id}", self.table), error) {
             error if error.kind == Kind::Precondition => Ok(Err(now)),
@@ -174,10 +175,19 @@ impl Usage {
         }
     }
 
+    /// Whether `batch`, or a later one, was the last to count this row.
+    pub fn counted_since(&self, batch: u64) -> bool {
+        self.last_batch.is_some_and(|last| last >= batch)
+    }
+
     /// What to answer if the row has `batch` already.
-    fn has(&self, batch: u64) -> Option<Counted> {
+    fn has(&self, update: &AccessUpdate, batch: u64) -> Option<Counted> {
         match self.last_batch {
-            Some(last) if last == batch => Some(Counted::Before(self.before)),
+            Some(last) if last == batch => {
+                let mut closed = Vec::new();
+                let _as_in_the_row: ObjectEvidence = self.before.fold(&update.delta, &mut closed);
+                Some(Counted::Before(closed))
+            }
             Some(last) if last > batch => Some(Counted::Overtaken),
             _ => None,
         }

@@ -8,6 +8,7 @@
 mod budget;
 mod fields;
 mod layers;
+mod output;
 
 use std::fmt;
 use std::io::Write as _;
@@ -19,7 +20,6 @@ use chrono::SecondsFormat;
 use serde_json::{Map, Value};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -29,13 +29,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::clock;
 use fields::Fields;
 use layers::{HeldBack, Limit, OnlyOwnDetails};
-
-/// Where lines go. The daemon's lines are its output; a command's output is its result, so its lines go to stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    Stdout,
-    Stderr,
-}
+pub use output::{Output, stand_aside};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +56,7 @@ pub fn init(output: Output, format: Format, level: &str) -> Result<()> {
     let logging =
         Logging { output, for_people: AtomicBool::new(format == Format::Pretty), filter: handle, limit: limit.clone() };
     LOGGING.set(logging).map_err(|_| anyhow::anyhow!("logging was started twice"))?;
-    let writer = match output {
-        Output::Stdout => BoxMakeWriter::new(std::io::stdout),
-        Output::Stderr => BoxMakeWriter::new(std::io::stderr),
-    };
-    let lines = tracing_subscriber::fmt::layer().event_format(Lines).with_writer(writer);
+    let lines = tracing_subscriber::fmt::layer().event_format(Lines).with_writer(move || output);
     let layers = tracing_subscriber::registry().with(filter).with(OnlyOwnDetails).with(limit).with(lines);
     layers.try_init().context("logging cannot start")
 }
@@ -125,10 +115,7 @@ impl Logging {
 
     fn write(&self, text: &str) {
         // A reader of our output who has gone away is no reason to stop working.
-        let _gone = match self.output {
-            Output::Stdout => std::io::stdout().lock().write_all(text.as_bytes()),
-            Output::Stderr => std::io::stderr().lock().write_all(text.as_bytes()),
-        };
+        let _gone = { self.output }.write_all(text.as_bytes());
     }
 }
 

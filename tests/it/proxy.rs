@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -47,6 +48,8 @@ pub enum Fault {
     Delay(Duration),
     /// It goes through once it is let go: when the semaphore has a permit, which it takes.
     Hold(Arc<Semaphore>),
+    /// DynamoDB answers for so many keys of a BatchGetItem, and says of the rest that it did not come to them.
+    LeaveOut { but: usize },
     /// The emulator does it twice, as for a client that tries again what was done, and the second answer comes back.
     Twice,
     /// The connection is cut, and what was asked is done after this time, when nobody waits for it any more.
@@ -217,6 +220,10 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
             let whole = forward().await?;
             whole[..whole.len() / 2].to_vec()
         }
+        Some(Fault::LeaveOut { but }) => {
+            let (asked, unprocessed) = split_keys(&request.body, but);
+            with_unprocessed(&self::forward(&head, &asked, upstream).await?, &unprocessed)
+        }
         Some(Fault::Twice) => {
             forward().await?;
             forward().await?
@@ -280,6 +287,31 @@ async fn forward(head: &str, body: &[u8], upstream: &str) -> std::io::Result<Vec
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
     Ok(answer)
+}
+
+/// A BatchGetItem of one table with its first keys only, and what stands under `UnprocessedKeys` for the others.
+fn split_keys(body: &[u8], first: usize) -> (Vec<u8>, Value) {
+    let mut request: Value = serde_json::from_slice(body).expect("JSON");
+    let mut rest = request["RequestItems"].clone();
+    let tables = request["RequestItems"].as_object_mut().expect("tables");
+    let (table, wanted) = tables.iter_mut().next().expect("a table");
+    let keys = wanted["Keys"].as_array_mut().expect("keys");
+    rest[table]["Keys"] = keys.split_off(first.min(keys.len())).into();
+    (request.to_string().into_bytes(), rest)
+}
+
+/// The answer to what [`split_keys`] left, as if DynamoDB had been asked for all.
+fn with_unprocessed(answer: &[u8], unprocessed: &Value) -> Vec<u8> {
+    let text = std::str::from_utf8(answer).expect("text");
+    let (_, body) = text.split_once("\r\n\r\n").expect("a whole answer");
+    let mut body: Value = serde_json::from_str(body).expect("JSON");
+    body["UnprocessedKeys"] = unprocessed.clone();
+    let body = body.to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// Cuts a connection as a failing network does.

@@ -267,13 +267,14 @@ fn config(name: &str, extra: &str, dir: &TempDir, endpoint: &str) -> String {
     let heartbeat = dir.path().join("heartbeat");
     // Dotted keys, so that `extra` may add dotted keys and lists to the same tables.
     let ingest = if extra.contains("[[ingest.source]]") { "" } else { "ingest.enabled = false" };
+    let lease = if extra.contains("state.lease") { "" } else { "state.lease = \"5s\"" };
     format!(
         r#"
 aws.region = "{REGION}"
 aws.endpoint_url = "{endpoint}"
 users.table = "user-{name}"
 state.table = "state-{name}"
-state.lease = "5s"
+{lease}
 ledger.table = "ledger-{name}"
 restore.event_queue = "events-{name}"
 restore.request_queue = "requests-{name}"

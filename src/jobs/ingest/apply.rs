@@ -52,6 +52,9 @@ pub(super) struct Figures {
     accesses: u64,
     duplicates: u64,
     objects: u64,
+    /// Of these, those that no earlier batch of the run had.
+    #[serde(skip)]
+    new_to_run: u64,
 }
 
 impl Figures {
@@ -64,6 +67,7 @@ impl Figures {
         report.records_bad += self.records_bad;
         report.accesses += self.accesses;
         report.duplicates += self.duplicates;
+        report.objects += self.new_to_run;
     }
 
     pub(super) fn to_json(&self) -> serde_json::Value {
@@ -89,7 +93,7 @@ impl Run<'_> {
         figures.objects = fold.len() as u64;
         let updates = tokio::task::spawn_blocking(move || fold.into_updates()).await.context("sorting the updates")?;
         if self.is_dry() {
-            self.objects.extend(updates.map(|update| write::hash_of(&update)));
+            figures.new_to_run = self.count_dry(updates);
             return Ok(Applied::Done(figures));
         }
         // Rows take longer than files where a batch has many objects: they have a phase of their own, between the files.
@@ -99,15 +103,17 @@ impl Run<'_> {
         let writer = Writer {
             ledger: &self.ingest.ledger,
             batch: batch.number,
+            first_batch: *self.first_batch.get_or_insert(batch.number),
             max_in_flight: self.ingest.limits.write_concurrency,
             progress,
             stop: self.stop,
         };
-        let rows = write::write(&writer, updates, &mut self.objects).await?;
+        let rows = write::write(&writer, updates).await?;
         progress.resume(&counting);
-        let Rows::All(closed) = rows else { return Ok(Applied::Stopped) };
+        let Rows::All(told) = rows else { return Ok(Applied::Stopped) };
+        figures.new_to_run = told.new_to_run;
         failpoint!("ingest.rows-written");
-        gaps::note(&self.ingest.state, closed, batch.number).await?;
+        gaps::note(&self.ingest.state, told.closed, batch.number).await?;
         failpoint!("ingest.gaps-noted");
         self.release_counted(batch, &set_aside).await?;
         match self.ingest.state.finish_batch(batch.number, &figures.to_json(), self.now).await? {

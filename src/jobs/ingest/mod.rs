@@ -29,6 +29,7 @@ mod source;
 mod write;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ use crate::ledger::Ledger;
 use crate::state::batches::{Batch, BatchFile, BatchStatus, Sequence};
 use crate::state::quarantine::{QuarantineKind, Quarantined};
 use crate::state::{State, Written};
+use crate::tiering::access::Updates;
 
 /// How much at once, and how far back.
 #[derive(Debug, Clone)]
@@ -86,8 +88,10 @@ struct Run<'a> {
     now: DateTime<Utc>,
     stop: &'a CancellationToken,
     report: IngestReport,
-    /// Distinct objects of all batches, by their hash.
-    objects: FxHashSet<u64>,
+    /// The number of the first batch that this run writes the rows of.
+    first_batch: Option<u64>,
+    /// Distinct objects of a dry run, by their hash: it writes no rows that would tell which objects it has had.
+    dry_objects: FxHashSet<u64>,
     /// Log files that were set aside and not counted since, by their id.
     quarantined: HashMap<String, Quarantined>,
 }
@@ -108,7 +112,8 @@ impl Ingest {
             now,
             stop,
             report: IngestReport::default(),
-            objects: FxHashSet::default(),
+            first_batch: None,
+            dry_objects: FxHashSet::default(),
             quarantined: HashMap::new(),
         };
         options.progress.phase("listing", None);
@@ -119,7 +124,6 @@ impl Ingest {
         if let Err(error) = run.work(sequence, pending).await {
             run.fail(&error);
         }
-        run.report.objects = run.objects.len() as u64;
         Ok(run.report)
     }
 }
@@ -238,6 +242,12 @@ impl Run<'_> {
 
     fn at_least(&mut self, outcome: Outcome) {
         self.report.outcome = Some(self.report.outcome.map_or(outcome, |before| before.max(outcome)));
+    }
+
+    /// How many objects of a batch no earlier one of this dry run had. 64 bits tell them apart well enough to be counted.
+    fn count_dry(&mut self, updates: Updates) -> u64 {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        updates.filter(|update| self.dry_objects.insert(hasher.hash_one(&update.object))).count() as u64
     }
 
     fn is_dry(&self) -> bool {

@@ -4,10 +4,8 @@
 //! An update that is sent twice counts once (the row carries the batch's number), so whatever fails may simply be sent again.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +13,7 @@ use crate::aws::{AwsError, AwsResult, Kind};
 use crate::ledger::{Counted, Ledger, ROWS_A_LOOK, Usage};
 use crate::progress::Progress;
 use crate::tiering::access::{AccessUpdate, Updates};
-use crate::tiering::evidence::{Gap, ObjectEvidence};
+use crate::tiering::evidence::Gap;
 use crate::tiering::object::{BucketName, ObjectId};
 
 /// How often one update is sent again, after the SDK's own tries, before the run gives up.
@@ -27,10 +25,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How far the rows came.
 #[derive(Debug, PartialEq)]
 pub(super) enum Written {
-    /// With the idle times that ended by it, also those that an earlier try of this batch wrote.
-    All(ClosedByBucket),
+    All(Told),
     /// Told to stop; what was begun is finished.
     Stopped,
+}
+
+/// What the rows of a batch told, also those that an earlier try of it wrote.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Told {
+    /// The idle times that ended by it.
+    pub closed: ClosedByBucket,
+    /// How many are of objects that no earlier batch of this run had.
+    pub new_to_run: u64,
 }
 
 /// The idle times that ended, of each bucket.
@@ -41,6 +47,8 @@ pub(super) struct Writer<'a> {
     pub ledger: &'a Ledger,
     /// Its number, which each row takes.
     pub batch: u64,
+    /// The first batch of this run.
+    pub first_batch: u64,
     /// Requests at once, at most.
     pub max_in_flight: usize,
     /// Told of each row that is written.
@@ -48,18 +56,17 @@ pub(super) struct Writer<'a> {
     pub stop: &'a CancellationToken,
 }
 
-/// Counts each update into its row, and adds the hash of each object to `objects`.
-pub(super) async fn write(writer: &Writer<'_>, updates: Updates, objects: &mut FxHashSet<u64>) -> AwsResult<Written> {
+/// Counts each update into its row.
+pub(super) async fn write(writer: &Writer<'_>, updates: Updates) -> AwsResult<Written> {
     let mut writing = Writing {
         writer,
         updates,
-        objects,
         unread: Vec::new(),
         reading: false,
         ready: VecDeque::new(),
         in_flight: JoinSet::new(),
         pace: Pace::new(writer.max_in_flight),
-        closed: BTreeMap::new(),
+        told: Told::default(),
         failed: None,
     };
     loop {
@@ -75,7 +82,7 @@ pub(super) async fn write(writer: &Writer<'_>, updates: Updates, objects: &mut F
     }
     match writing.failed {
         Some(error) => Err(error),
-        None if writing.is_done() => Ok(Written::All(writing.closed)),
+        None if writing.is_done() => Ok(Written::All(writing.told)),
         None => Ok(Written::Stopped),
     }
 }
@@ -84,7 +91,6 @@ pub(super) async fn write(writer: &Writer<'_>, updates: Updates, objects: &mut F
 struct Writing<'a> {
     writer: &'a Writer<'a>,
     updates: Updates,
-    objects: &'a mut FxHashSet<u64>,
     /// Begun to be read, and left out of an answer.
     unread: Vec<AccessUpdate>,
     /// Whether rows are being read.
@@ -93,7 +99,7 @@ struct Writing<'a> {
     ready: VecDeque<(AccessUpdate, Usage)>,
     in_flight: JoinSet<Done>,
     pace: Pace,
-    closed: ClosedByBucket,
+    told: Told,
     /// The first trouble that does not pass: nothing is begun after it.
     failed: Option<AwsError>,
 }
@@ -105,9 +111,7 @@ impl Writing<'_> {
             if !self.reading && self.ready.len() < ROWS_A_LOOK && (!self.unread.is_empty() || self.updates.len() > 0) {
                 let mut rows = std::mem::take(&mut self.unread);
                 let fresh = self.updates.by_ref().take(ROWS_A_LOOK - rows.len());
-                rows.extend(fresh.inspect(|update| {
-                    self.objects.insert(hash_of(update));
-                }));
+                rows.extend(fresh);
                 self.look(rows, 0);
             } else if let Some((update, seen)) = self.ready.pop_front() {
                 let attempt = count(self.writer.ledger.clone(), update, seen, self.writer.batch, 0, self.pace.round);
@@ -162,12 +166,13 @@ impl Writing<'_> {
                 failpoint!("ingest.row-counted");
                 self.pace.went_through();
                 self.writer.progress.add_done(1);
-                if let Counted::Now(before) | Counted::Before(before) = counted {
-                    let mut gaps = Vec::new();
-                    let _after: ObjectEvidence = before.fold(&update.delta, &mut gaps);
-                    if !gaps.is_empty() {
-                        self.closed.entry(update.object.bucket).or_default().append(&mut gaps);
-                    }
+                // A row tells by its number whether this run was there before; a set of all objects would grow with the run.
+                let is_first = self.writer.batch == self.writer.first_batch;
+                self.told.new_to_run += u64::from(is_first || !seen.counted_since(self.writer.first_batch));
+                if let Counted::Now(mut closed) | Counted::Before(mut closed) = counted
+                    && !closed.is_empty()
+                {
+                    self.told.closed.entry(update.object.bucket).or_default().append(&mut closed);
                 }
             }
             Err(error) => {
@@ -201,11 +206,6 @@ impl Writing<'_> {
     fn is_done(&self) -> bool {
         self.updates.len() == 0 && self.unread.is_empty() && self.ready.is_empty()
     }
-}
-
-/// An object by 64 bits, by which distinct ones are told apart well enough to be counted.
-pub(super) fn hash_of(update: &AccessUpdate) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(&update.object)
 }
 
 /// What came back.

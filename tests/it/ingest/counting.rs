@@ -146,8 +146,14 @@ async fn files_go_through_in_as_many_batches_as_the_limits_make() {
         logs::count(&mut want, &events);
         put_log(&world, &logs, &simple_key(&format!("2026-02-0{}T00:05:00Z", i + 1), "a"), logs::file(&events)).await;
     }
+    let figures = [("files", 5), ("batches", 3), ("accesses", 5), ("objects", 1)];
+    let mut dry = INGEST.to_vec();
+    dry.push("--dry-run");
+    let (code, report) = world.run_json(&dry).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &figures);
     let (code, report) = world.run_json(&INGEST).await;
     assert_eq!(code, 0, "{report:#}");
-    check_figures(&report, &[("files", 5), ("batches", 3), ("accesses", 5), ("objects", 1)]);
+    check_figures(&report, &figures);
     assert_eq!(counted(&world).await, want);
 }

@@ -5,6 +5,7 @@ mod crashes;
 mod finding;
 mod formats;
 mod months;
+mod terminal;
 mod trouble;
 mod writers;
 

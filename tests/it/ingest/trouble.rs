@@ -1,8 +1,15 @@
 //! Files that cannot be read, sources that cannot be listed, and an AWS that has a bad day.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
 use super::{INGEST, check_figures, counted, put_log, quarantine, source, world, world_at};
 use crate::logs::{self, Counts, Event, simple_key};
-use crate::proxy::{Fault, Proxy};
+use crate::proxy::{Fault, Proxy, Request};
 use tierd::state::quarantine::QuarantineKind;
 
 #[tokio::test]
@@ -174,4 +181,75 @@ async fn counts_are_exact_while_dynamodb_throttles_and_loses_answers() {
     assert_eq!(code, 0);
     check_figures(&report, &[("files", 0)]);
     assert_eq!(counted(&world).await, want);
+}
+
+#[tokio::test]
+async fn rows_that_dynamodb_did_not_come_to_are_asked_for_again_before_they_are_written() {
+    let proxy = Proxy::start(crate::harness::endpoint()).await;
+    let (world, logs) = world_at(&proxy.endpoint, "leftout", "state.lease = \"1m\"").await;
+    let put = |id: u64, at: &str, n: u64| Event::put(id, at, "siuu1", &format!("k{n}"));
+    // Every second row is there already, with a history that the new batch must not lose.
+    let old: Vec<Event> = (0..75).map(|n| put(n, "2026-03-01T10:00:00Z", 2 * n)).collect();
+    put_log(&world, &logs, &simple_key("2026-03-01T10:05:00Z", "old"), logs::file(&old)).await;
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    let new: Vec<Event> = (0..150).map(|n| put(1000 + n, "2026-03-03T10:00:00Z", n)).collect();
+    put_log(&world, &logs, &simple_key("2026-03-03T10:05:00Z", "new"), logs::file(&new)).await;
+
+    proxy.take_requests();
+    let looks = Arc::new(Mutex::new(Vec::new()));
+    proxy.fault({
+        let looks = looks.clone();
+        move |request| {
+            if request.operation() != "BatchGetItem" {
+                return None;
+            }
+            let mut looks = looks.lock().unwrap();
+            looks.push((Instant::now(), keys_of(&request.body)));
+            // All but a few, then all but one, then none: of the first hundred, and of the second.
+            match looks.len() % 3 {
+                1 => Some(Fault::LeaveOut { but: 7 }),
+                2 => Some(Fault::LeaveOut { but: 1 }),
+                _ => None,
+            }
+        }
+    });
+    let (code, report) = world.run_json(&INGEST).await;
+    assert_eq!(code, 0, "{report:#}");
+    check_figures(&report, &[("files", 1), ("accesses", 150), ("objects", 150), ("batches", 1)]);
+    let mut want = Counts::new();
+    logs::count(&mut want, &old);
+    logs::count(&mut want, &new);
+    assert_eq!(counted(&world).await, want);
+
+    let looks: Vec<(Instant, BTreeSet<String>)> = std::mem::take(&mut *looks.lock().unwrap());
+    let sizes: Vec<usize> = looks.iter().map(|(_, keys)| keys.len()).collect();
+    assert_eq!(sizes, [100, 93, 92, 50, 43, 42], "what was left out, and nothing else, is asked for again");
+    for (again, millis) in [(1, 100), (2, 200), (4, 100), (5, 200)] {
+        let [(before, all), (then, some)] = &looks[again - 1..=again] else { unreachable!() };
+        assert!(some.is_subset(all), "{some:?}");
+        assert!(*then - *before >= Duration::from_millis(millis), "DynamoDB is given time");
+    }
+    // Not one row is written as if it were not there.
+    let updates: Vec<Value> = proxy.take_requests().iter().filter_map(row_update).collect();
+    assert!(updates.len() >= 150);
+    for update in updates {
+        let is_old = update["Key"]["object_key"]["S"].as_str().unwrap()[1..].parse::<u64>().unwrap().is_multiple_of(2);
+        assert_eq!(update["ExpressionAttributeValues"][":seen"]["N"] == "1", is_old, "{update:#}");
+    }
+}
+
+/// The keys of the rows that a BatchGetItem asks for.
+fn keys_of(body: &[u8]) -> BTreeSet<String> {
+    let request: Value = serde_json::from_slice(body).expect("JSON");
+    let tables = request["RequestItems"].as_object().expect("tables");
+    let keys = tables.values().flat_map(|wanted| wanted["Keys"].as_array().expect("keys"));
+    keys.map(|key| key["object_key"]["S"].as_str().expect("a key").to_owned()).collect()
+}
+
+/// The update of a row of the ledger, if a request is one.
+fn row_update(request: &Request) -> Option<Value> {
+    let update: Value = serde_json::from_slice(&request.body).ok()?;
+    let is_row = request.operation() == "UpdateItem" && update["Key"].get("object_key").is_some();
+    is_row.then_some(update)
 }
