@@ -58,8 +58,8 @@ impl CheckedPlan {
         self.policies.iter().map(|policy| policy.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Sends its moves, so many at once. Blocks. Ends early where nobody takes them any more; fails where the file is no longer the one that was
-    /// checked.
+    /// Sends its moves, so many at once. Blocks. Ends early where nobody takes them any more; fails where the file is no longer
+    /// the one that was checked.
     pub(super) fn send(mut self, at_once: usize, moves: &mpsc::Sender<Vec<PlannedMove>>) -> Result<()> {
         self.file.rewind().context("reading the plan a second time")?;
         let mut reader = PlanReader::new(BufReader::new(&self.file));
