@@ -5,7 +5,15 @@
 //! nothing around them, then the real transition, plan and all. What is printed are medians of the rounds.
 //!
 //! Twice: with a server that answers at once, where the ratio shows what the executor adds to the SDK's own work; and with one
-//! that takes the time that AWS takes, where moves a second are to be those that its answers and `concurrency` allow.
+//! that takes about the time that AWS takes, where moves a second are to be those that its answers and `concurrency` allow.
+//! That the server is then the bottleneck, and not tierd, is shown by three figures of the same run:
+//!
+//! - how many requests the server had at once, on average, of those that `concurrency` lets through (Little's law: the time
+//!   that it took to answer, over the time that went by). What is missing, tierd kept to itself.
+//! - moves a second, as a share of `concurrency` over the time that a HEAD and a copy take: what a client that takes no time
+//!   of its own would reach.
+//! - how many moves a second one processor would do, next to the 3,500 copies a second that S3 takes for a prefix ("Best
+//!   practices design patterns: optimizing Amazon S3 performance" in its user guide).
 //!
 //! Environment: `BENCH_MOVES` (default 20,000), `BENCH_ROUNDS` (default 5), `BENCH_CONCURRENCY` (default 64).
 
@@ -31,6 +39,11 @@ use tierd::tiering::policy::guard::Evidence;
 use tokio_util::sync::CancellationToken;
 
 const CALLS_GOAL: f64 = 2.1;
+/// The least share of what the server allows that is to be reached. The plan begins with reads of its own, and a run ends with
+/// fewer moves than may be made at once.
+const SHARE_GOAL: f64 = 0.9;
+/// Copies a second that S3 takes for a prefix before it answers `SlowDown`.
+const COPIES_A_SECOND: f64 = 3500.0;
 /// Rows that one call writes, where nothing stands around the calls.
 const ROWS_AT_ONCE: usize = 25;
 
@@ -70,12 +83,14 @@ async fn run(latency: Latency, size: Size) {
     // The first round opens connections.
     bench.bare().await;
     bench.transition().await;
-    let (mut bare, mut whole, mut counts) = (Vec::new(), Vec::new(), None);
+    let (mut bare, mut whole, mut in_flight, mut counts) = (Vec::new(), Vec::new(), Vec::new(), None);
     for _ in 0..size.rounds {
         bare.push(Cost::of(&server, bench.bare()).await);
         server.take_counts();
         whole.push(Cost::of(&server, bench.transition()).await);
-        counts = Some(server.take_counts());
+        let round = server.take_counts();
+        in_flight.push(round.moving_micros as f64 / 1e6 / whole[whole.len() - 1].wall.as_secs_f64());
+        counts = Some(round);
     }
     let counts = counts.expect("a round at least");
     bench.verify(counts);
@@ -99,10 +114,20 @@ async fn run(latency: Latency, size: Size) {
     );
     let a_move = (latency.s3 + latency.copy).as_secs_f64();
     if a_move > 0.0 {
+        in_flight.sort_by(f64::total_cmp);
         let possible = size.concurrency as f64 / a_move;
-        let reached = moves / median(&whole, |c| c.wall);
-        println!("  of what the server allows{:>7.2} ({possible:.0} moves/s)", reached / possible);
+        let share = moves / median(&whole, |c| c.wall) / possible;
+        println!("  at the server at once    {:>7.1} of {} requests", in_flight[size.rounds / 2], size.concurrency);
+        println!(
+            "  of what the server allows{share:>7.2} ({possible:.0} moves/s; {})",
+            if share >= SHARE_GOAL { "the server is the bottleneck" } else { "the server is NOT the bottleneck" }
+        );
     }
+    let a_processor = moves / median(&whole, |c| c.ours);
+    println!(
+        "  a processor of ours does {a_processor:>7.0} moves/s, {:.1} times what S3 takes for a prefix",
+        a_processor / COPIES_A_SECOND
+    );
     // Reading the ledger and the bucket's settings belongs to the plan.
     let calls = (counts.heads + counts.copies + counts.writes) as f64 / moves;
     println!(

@@ -320,7 +320,7 @@ impl Needs<'_> {
         self.state(STATE);
         self.allow(
             "Ledger",
-            &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:UpdateItem"],
             [self.table(&ledger.table)],
             None,
         );

@@ -5,6 +5,7 @@
 
 mod effects;
 mod import;
+mod look;
 mod old_table;
 mod together;
 mod usage;
@@ -24,8 +25,9 @@ use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
 use crate::tiering::reconcile::Facts;
 use crate::tiering::storage_class::StorageClass;
 
+pub use look::{ROWS_A_LOOK, Rows};
 pub use together::{Placing, ROWS_AT_ONCE};
-pub use usage::{Counted, ROWS_A_LOOK, Usage};
+pub use usage::{Counted, Usage};
 
 /// A handle on the ledger table; cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +48,18 @@ const SAME_OBJECT: &str = "attribute_exists(bucket_name) AND entity_tag_value = 
 /// Rows in a page at most. A page of 1 MB, DynamoDB's own limit, can hold several thousand, and each of them takes many times its
 /// size in memory while the SDK reads it.
 const ROWS_A_PAGE: i32 = 2000;
+
+/// What of its rows a reader wants. DynamoDB reads, and bills, whole rows in any case; what is not asked for is not sent, and
+/// need not be parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    All,
+    /// All but how often and how the object was used: those read as of an object that nobody has used.
+    Whereabouts,
+}
+
+/// The attributes of [`Columns::Whereabouts`]. `size` is a reserved word.
+const WHEREABOUTS: &str = "object_key, entity_tag_value, event_time, storage_class, #size, class_since, last_batch";
 
 /// Whether a conditional change of a row was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +114,8 @@ impl Ledger {
     }
 
     /// The rows of a bucket in key order, a page at a time.
-    pub fn rows<'a>(&'a self, bucket: &'a BucketName) -> RowPager<'a> {
-        RowPager { ledger: self, bucket, start: None, done: false }
+    pub fn rows<'a>(&'a self, bucket: &'a BucketName, columns: Columns) -> RowPager<'a> {
+        RowPager { ledger: self, bucket, columns, start: None, done: false }
     }
 
     /// One row.
@@ -115,7 +129,10 @@ impl Ledger {
             .send()
             .await
             .map_err(|e| AwsError::new("GetItem", format_args!("{} {id}", self.table), e))?;
-        answer.item.map(|item| parse(&Item::from(item)).with_context(|| format!("reading the row of {id}"))).transpose()
+        let Some(item) = answer.item else { return Ok(None) };
+        let mut row = LedgerRow::new(id.clone());
+        read(&mut row, &item.into()).with_context(|| format!("reading the row of {id}"))?;
+        Ok(Some(row))
     }
 
     /// Takes what a listing says into a row that still has the ETag that was compared (none, for a row that never met a
@@ -165,6 +182,7 @@ impl Ledger {
 pub struct RowPager<'a> {
     ledger: &'a Ledger,
     bucket: &'a BucketName,
+    columns: Columns,
     start: Option<HashMap<String, AttributeValue>>,
     done: bool,
 }
@@ -183,7 +201,7 @@ impl RowPager<'_> {
         if self.done {
             return Ok(None);
         }
-        let page = self
+        let query = self
             .ledger
             .client
             .query()
@@ -192,7 +210,14 @@ impl RowPager<'_> {
             .expression_attribute_values(":bucket", s(self.bucket.as_str()))
             .consistent_read(true)
             .limit(ROWS_A_PAGE)
-            .set_exclusive_start_key(self.start.clone())
+            .set_exclusive_start_key(self.start.clone());
+        let query = match self.columns {
+            Columns::All => query,
+            Columns::Whereabouts => {
+                query.projection_expression(WHEREABOUTS).expression_attribute_names("#size", "size")
+            }
+        };
+        let page = query
             .send()
             .await
             .map_err(|e| AwsError::new("Query", format_args!("{} {}", self.ledger.table, self.bucket), e))?;
@@ -200,36 +225,31 @@ impl RowPager<'_> {
             .items
             .unwrap_or_default()
             .into_iter()
-            .map(|item| self.read(&Item::from(item)))
+            .map(|item| self.read(item.into()))
             .collect::<anyhow::Result<Vec<_>>>()?;
         self.start = page.last_evaluated_key.filter(|k| !k.is_empty());
         self.done = self.start.is_none();
         Ok(Some(rows))
     }
 
-    fn read(&self, item: &Item) -> anyhow::Result<Result<LedgerRow, UnreadableRow>> {
+    fn read(&self, mut item: Item) -> anyhow::Result<Result<LedgerRow, UnreadableRow>> {
         let place = || format!("reading a row of bucket {} in table {}", self.bucket, self.ledger.table);
-        let key = ObjectKey::new(item.str("object_key").with_context(place)?).with_context(place)?;
-        let id = ObjectId::new(self.bucket.clone(), key);
-        Ok(parse(item).map_err(|error| UnreadableRow {
-            problem: format!("the row of {id} in table {} cannot be read: {error:#}", self.ledger.table),
-            id,
-        }))
+        let key = ObjectKey::new(item.take_str("object_key").with_context(place)?).with_context(place)?;
+        Ok(self.ledger.read_row(ObjectId::new(self.bucket.clone(), key), &item))
     }
 }
 
-fn parse(item: &Item) -> anyhow::Result<LedgerRow> {
-    Ok(LedgerRow {
-        id: ObjectId::new(BucketName::new(item.str("bucket_name")?)?, ObjectKey::new(item.str("object_key")?)?),
-        etag: item.opt_str("entity_tag_value").map(ETag::new).transpose()?,
-        count: item.opt_num("count")?.unwrap_or(0),
-        event_time: item.opt_time("event_time")?,
-        class: item.opt_str("storage_class").map(|c| StorageClass::from_s3(Some(c))),
-        size: item.opt_num("size")?,
-        class_since: item.opt_time("class_since")?,
-        last_batch: item.opt_num("last_batch")?,
-        evidence: usage::evidence(item, usage::EVIDENCE)?,
-    })
+/// Takes the attributes into a row of which the identity is known.
+fn read(row: &mut LedgerRow, item: &Item) -> anyhow::Result<()> {
+    row.etag = item.opt_str("entity_tag_value").map(ETag::new).transpose()?;
+    row.count = item.opt_num("count")?.unwrap_or(0);
+    row.event_time = item.opt_time("event_time")?;
+    row.class = item.opt_str("storage_class").map(|c| StorageClass::from_s3(Some(c)));
+    row.size = item.opt_num("size")?;
+    row.class_since = item.opt_time("class_since")?;
+    row.last_batch = item.opt_num("last_batch")?;
+    row.evidence = usage::evidence(item, usage::EVIDENCE)?;
+    Ok(())
 }
 
 fn key(id: &ObjectId) -> HashMap<String, AttributeValue> {

@@ -14,7 +14,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::http::{Answer, Request};
 use self::pages::{Pages, Rows};
@@ -41,6 +41,9 @@ pub struct Counts {
     pub copies: u64,
     /// Requests that write rows, however many rows each of them writes.
     pub writes: u64,
+    /// What heads and copies took to answer, all in all, in microseconds: over the time that has gone by, it is how many of
+    /// them the server had at once.
+    pub moving_micros: u64,
 }
 
 /// A server that runs; it ends with this value.
@@ -85,8 +88,10 @@ impl Server {
     pub fn take_counts(&self) -> Counts {
         let body = http::get(&self.endpoint, "/_counts");
         let numbers: Vec<u64> = body.split(' ').map(|n| n.parse().expect("a number")).collect();
-        let [all, lists, queries, heads, copies, writes] = numbers[..] else { panic!("no counts: {body}") };
-        Counts { all, lists, queries, heads, copies, writes }
+        let [all, lists, queries, heads, copies, writes, moving_micros] = numbers[..] else {
+            panic!("no counts: {body}")
+        };
+        Counts { all, lists, queries, heads, copies, writes, moving_micros }
     }
 }
 
@@ -98,7 +103,7 @@ impl Drop for Server {
 }
 
 #[derive(Default)]
-struct Counters([AtomicU64; 6]);
+struct Counters([AtomicU64; 7]);
 
 impl Counters {
     fn count(&self, kind: usize) {
@@ -106,6 +111,10 @@ impl Counters {
         if kind > 0 {
             self.0[kind].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn add_moving(&self, time: Duration) {
+        self.0[6].fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
     fn take(&self) -> String {
@@ -139,6 +148,7 @@ impl Service {
         if request.path() == "/_counts" {
             return Answer::text(self.counters.take());
         }
+        let start = Instant::now();
         let (kind, wait, answer) = match request.target {
             Some(target) => self.dynamodb(target.rsplit('.').next().unwrap_or_default(), request.body),
             None => self.s3(request),
@@ -146,6 +156,9 @@ impl Service {
         self.counters.count(kind);
         if !wait.is_zero() {
             std::thread::sleep(wait);
+        }
+        if [3, 4].contains(&kind) {
+            self.counters.add_moving(start.elapsed());
         }
         answer
     }

@@ -121,9 +121,16 @@ impl Rows {
         let request: serde_json::Value = serde_json::from_slice(body).expect("JSON");
         let bucket = request["ExpressionAttributeValues"][":bucket"]["S"].as_str().expect("a bucket");
         let (size, changed) = shape(bucket);
+        // Whoever names the attributes that it wants gets no others.
+        let wants = |name: &str| request["ProjectionExpression"].as_str().is_none_or(|names| names.contains(name));
+        let optional = [
+            ("bucket_name", format!(r#""bucket_name":{{"S":"{bucket}"}},"#)),
+            ("count", r#""count":{"N":"17"},"#.to_owned()),
+        ];
+        let wanted: String = optional.into_iter().filter(|(name, _)| wants(name)).map(|(_, text)| text).collect();
         let row = |class: &str| {
             Template::new(&format!(
-                r##"{{"bucket_name":{{"S":"{bucket}"}},"object_key":{{"S":"photos/2024 03/IMG_#.jpg"}},"entity_tag_value":{{"S":"0123456789abcdef01234567#"}},"count":{{"N":"17"}},"event_time":{{"S":"2024-05-06T07:08:09Z"}},"storage_class":{{"S":"{class}"}},"size":{{"N":"1048576"}},"class_since":{{"S":"2024-03-31T12:00:00Z"}},"last_batch":{{"N":"4321"}}}}"##
+                r##"{{{wanted}"object_key":{{"S":"photos/2024 03/IMG_#.jpg"}},"entity_tag_value":{{"S":"0123456789abcdef01234567#"}},"event_time":{{"S":"2024-05-06T07:08:09Z"}},"storage_class":{{"S":"{class}"}},"size":{{"N":"1048576"}},"class_since":{{"S":"2024-03-31T12:00:00Z"}},"last_batch":{{"N":"4321"}}}}"##
             ))
         };
         let (same, other) = (row("STANDARD"), row("STANDARD_IA"));

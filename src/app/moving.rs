@@ -45,8 +45,8 @@ impl App {
     /// Makes the moves of a plan, as a run of the transition job: under its lease, into its history.
     pub async fn apply(&self, plan: CheckedPlan, options: &RunOptions, stop: &CancellationToken) -> Result<Ran> {
         let work = |stop: CancellationToken| async move {
-            let (executor, caps) = (self.executor(&stop), self.caps());
-            let report = transition::apply(plan, &executor, caps, options.mode, &options.progress, &stop).await?;
+            let (planner, executor) = (self.planner().await?, self.executor(&stop));
+            let report = transition::apply(plan, &planner, &executor, options.mode, &options.progress, &stop).await?;
             Ok(Body::Transition(report))
         };
         self.run_under_lease(Job::Transition, options, stop, work).await

@@ -8,8 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
-use crate::app::App;
-use crate::clock::rfc3339;
 use crate::config::Settings;
 use crate::jobs::transition::CheckedPlan;
 use crate::jobs::{AskedBy, Job, Mode, ReconcileAfter, RunOptions, SweepScope};
@@ -21,9 +19,15 @@ use crate::tiering::plan::PlanError;
 FILE is what `tierd plan --out FILE` wrote, as it is or with lines taken out. It is read to its end before anything is
 moved: a line that is no move ends the command, with the file and the line, and nothing has been done.
 
-Each object is then looked at. If it is not what its line was made for (another ETag, size or class, or gone), or cannot
-be carried whole (SSE-C, a locked version, a bucket that keeps versions), it is left where it is and counted under the
-reason. The caps of [transition] hold for this run, and so does max_error_fraction. Applying a plan twice moves nothing
+Each move is then held against what is known today. It is not made, and counted under its reason,
+  used-since-planned  if uses of the object were counted since, and the move goes into a colder class
+  changed, gone       if the object is not what its line was made for: another ETag, size or class, or deleted
+  minimum-duration, no-saving, no-recent-ingest, ...
+                      if a guard of [transition] has something against it, by today's ledger, settings and prices
+  versioned, customer-key, ...
+                      if the object cannot be carried whole
+  cap-reached         if it does not fit the caps of [transition], which hold for this run as for any
+The policy is not asked again: moves are made as they were planned, or not at all. Applying a plan twice moves nothing
 twice.
 
 Examples:
@@ -55,7 +59,6 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         }
     };
     let app = foreground(settings).await?;
-    warn_if_older_than_the_evidence(&app, &plan).await?;
     let progress = Progress::default();
     let options = RunOptions {
         mode: if args.dry_run { Mode::DryRun } else { Mode::Real },
@@ -88,18 +91,4 @@ fn spooled() -> io::Result<File> {
 
 fn shown(name: &str) -> &str {
     if name == "-" { "stdin" } else { name }
-}
-
-/// An ingest since then may have counted uses that the plan does not know of.
-async fn warn_if_older_than_the_evidence(app: &App, plan: &CheckedPlan) -> Result<()> {
-    let Some(made) = plan.made_at() else { return Ok(()) };
-    if let Some(ingested) = app.state.last_ok(Job::Ingest.as_str()).await?.filter(|ingested| *ingested > made) {
-        tracing::warn!(
-            event = "plan.outdated",
-            made_at = rfc3339(made),
-            ingested_at = rfc3339(ingested),
-            "uses have been counted since the plan was made, and it does not go by them; make it anew to be sure"
-        );
-    }
-    Ok(())
 }

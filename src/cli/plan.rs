@@ -36,7 +36,7 @@ changed, and no lease is taken: it may be made beside a running daemon.
   saves a month  what storage costs less; moves that are wanted for reading raise it
   paid back in   one by the other; never, where nothing is saved
 
-With --out, FILE has one JSON object a line, a move each, with its object, ETag, size, classes, cost, saving and the
+With --out, FILE has one JSON object a line, a move each, with its object, ETag, size, classes, uses, cost, saving and the
 reason. People can read it, `jq` and `grep` can sift it, and `tierd apply FILE` executes it.
 
 Examples:

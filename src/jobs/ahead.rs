@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::aws::{AwsError, Kind};
-use crate::ledger::{Ledger, UnreadableRow};
+use crate::ledger::{Columns, Ledger, UnreadableRow};
 use crate::s3::S3;
 use crate::s3::list::{ListRequest, ListedObject};
 use crate::tiering::ledger_row::{LedgerRow, Listed};
@@ -78,10 +78,10 @@ pub(crate) fn bucket_is_gone(error: &anyhow::Error) -> bool {
 }
 
 /// The rows of a bucket.
-pub(crate) fn rows(ledger: &Ledger, bucket: &BucketName) -> Ahead<Result<LedgerRow, UnreadableRow>> {
+pub(crate) fn rows(ledger: &Ledger, bucket: &BucketName, columns: Columns) -> Ahead<Result<LedgerRow, UnreadableRow>> {
     let (ledger, bucket) = (ledger.clone(), bucket.clone());
     ahead(|sender| async move {
-        let mut pager = ledger.rows(&bucket);
+        let mut pager = ledger.rows(&bucket, columns);
         let mut failures = 0;
         loop {
             let page = match pager.next_page().await {

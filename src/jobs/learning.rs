@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead;
-use crate::ledger::Ledger;
+use crate::ledger::{Columns, Ledger};
 use crate::state::idle::IdleScope;
 use crate::state::{State, Written};
 use crate::tiering::adaptive::experts::{Experts, Restores};
@@ -73,7 +73,7 @@ impl Learning {
         let mut open = IdleTable::default();
         let mut objects = 0;
         let mut sample = Sample::new(&shadows);
-        let mut rows = ahead::rows(&self.ledger, bucket);
+        let mut rows = ahead::rows(&self.ledger, bucket, Columns::All);
         while let Some(row) = rows.next().await? {
             if stop.is_cancelled() {
                 return Ok(None);

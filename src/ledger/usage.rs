@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 
+use super::look::{Batch, id_of};
 use super::{Ledger, key};
 use crate::aws::{AwsError, AwsResult, Kind};
 use crate::clock::rfc3339;
@@ -16,13 +17,11 @@ use crate::state::Item;
 use crate::state::item::{ItemError, n, s};
 use crate::tiering::access::AccessUpdate;
 use crate::tiering::evidence::{Gap, ObjectEvidence};
-use crate::tiering::object::{BucketName, ObjectId, ObjectKey};
+use crate::tiering::object::ObjectId;
 
 pub(super) const EVIDENCE: &str = "evidence";
 /// As it was before the batch in `last_batch`.
 const EVIDENCE_BEFORE: &str = "evidence_before";
-/// Rows in one BatchGetItem, at most.
-pub const ROWS_A_LOOK: usize = 100;
 /// How often a row is looked at again that changes under our hands. One writer at a time makes it rare.
 const MAX_LOOKS: u32 = 8;
 
@@ -48,7 +47,7 @@ pub enum Counted {
 }
 
 impl Ledger {
-    /// The rows of `objects`, at most [`ROWS_A_LOOK`], by what ingest needs of them; those that are not there are left out.
+    /// The rows of `objects`, at most [`super::ROWS_A_LOOK`], by what ingest needs of them; those that are not there are left out.
     /// Some may be left out for DynamoDB's want of capacity; they are the second of the pair.
     pub async fn usages(
         &self,
@@ -60,27 +59,15 @@ impl Ledger {
         let names = names.into_iter().chain(evidence).map(|(short, name)| (short.to_owned(), name.to_owned()));
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(objects.map(key).collect()))
-            .consistent_read(true)
             .projection_expression("#bucket, #key, #batch, #time, #evidence, #before")
-            .set_expression_attribute_names(Some(names.collect()))
-            .build()
-            .expect("the keys are given");
-        let mut answer = self
-            .client
-            .batch_get_item()
-            .request_items(&self.table, wanted)
-            .send()
-            .await
-            .map_err(|e| AwsError::new("BatchGetItem", &self.table, e))?;
-        let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.table)).unwrap_or_default();
+            .set_expression_attribute_names(Some(names.collect()));
+        let Batch { items, unprocessed } = self.batch_get(wanted).await?;
         let mut rows = HashMap::with_capacity(items.len());
         for item in items.into_iter().map(Item::from) {
             if let Some(id) = id_of(&item) {
                 rows.insert(id, Usage::read(&item));
             }
         }
-        let unprocessed = answer.unprocessed_keys.as_mut().and_then(|tables| tables.remove(&self.table));
-        let unprocessed = unprocessed.map(|keys| keys.keys).unwrap_or_default();
         Ok((rows, unprocessed.into_iter().filter_map(|key| id_of(&Item::from(key))).collect()))
     }
 
@@ -204,11 +191,6 @@ pub(super) fn evidence(item: &Item, attribute: &'static str) -> Result<ObjectEvi
 
 fn b(evidence: &ObjectEvidence) -> AttributeValue {
     AttributeValue::B(Blob::new(evidence.to_bytes()))
-}
-
-fn id_of(item: &Item) -> Option<ObjectId> {
-    let bucket = BucketName::new(item.opt_str("bucket_name")?).ok()?;
-    Some(ObjectId::new(bucket, ObjectKey::new(item.opt_str("object_key")?).ok()?))
 }
 
 /// The row that made a condition fail.

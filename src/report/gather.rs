@@ -8,7 +8,7 @@ use super::history::Run;
 use super::{Report, TOP_BUCKETS};
 use crate::config::Settings;
 use crate::jobs::learning::Learning;
-use crate::ledger::{Ledger, UnreadableRow};
+use crate::ledger::{Columns, Ledger, UnreadableRow};
 use crate::policies::{self, BucketPolicies, BucketPolicy};
 use crate::progress::Progress;
 use crate::state::State;
@@ -41,7 +41,7 @@ pub async fn gather(
     for bucket in &buckets {
         match policies.of_bucket(bucket) {
             BucketPolicy::Recency(recency) => {
-                let mut rows = ledger.rows(bucket);
+                let mut rows = ledger.rows(bucket, Columns::All);
                 while let Some(page) = rows.next_page().await? {
                     for row in &readable(page)? {
                         tally.add(row, recency.decide(row, now));
@@ -54,7 +54,7 @@ pub async fn gather(
             }
             BucketPolicy::Adaptive => {
                 let learned = learning.of_bucket(bucket, &CancellationToken::new()).await?;
-                let mut rows = ledger.rows(bucket);
+                let mut rows = ledger.rows(bucket, Columns::All);
                 while let Some(page) = rows.next_page().await? {
                     for row in &readable(page)? {
                         tally.add(row, learned.as_ref().and_then(|learned| learned.decide(row)));
@@ -87,12 +87,12 @@ async fn by_frequency(
     progress: &Progress,
 ) -> Result<()> {
     let mut census = Census::default();
-    let mut rows = ledger.rows(bucket);
+    let mut rows = ledger.rows(bucket, Columns::All);
     while let Some(page) = rows.next_page().await? {
         readable(page)?.iter().for_each(|row| census.count(row));
     }
     let mut cut = census.cut(policy);
-    let mut rows = ledger.rows(bucket);
+    let mut rows = ledger.rows(bucket, Columns::All);
     while let Some(page) = rows.next_page().await? {
         for row in &readable(page)? {
             let decision = cut.decide(row);

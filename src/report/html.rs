@@ -219,7 +219,7 @@ mod tests {
         assert!(page.contains("Storing <strong>"));
         assert!(page.contains("prices of us-east-1, 2026-08-01"));
         assert!(page.contains(&esc(&report.prices.source).to_string()));
-        assert!(page.contains("STANDARD → GLACIER"));
+        assert!(page.contains("STANDARD\u{a0}→ GLACIER"));
         assert!(page.contains("; 1,203 objects left: 1,200 versioned, 3 changed"), "why the last runs left objects");
         for reason in report.usage.moves.total.skipped.keys() {
             assert!(page.contains(&format!("<code>{reason}</code>")), "{reason}");

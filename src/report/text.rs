@@ -113,6 +113,7 @@ pub(super) fn of_reason(reason: SkipReason) -> &'static str {
         SkipReason::Unreadable => "their rows in the ledger cannot be read",
         SkipReason::Gone => "they are gone",
         SkipReason::Changed => "they were changed meanwhile",
+        SkipReason::UsedSincePlanned => "uses were counted since they were planned to go into a colder class",
         SkipReason::AlreadyThere => "they are in that class already",
         SkipReason::CustomerKey => "only the customer has their keys (SSE-C)",
         SkipReason::Versioned => "their buckets keep versions, and such are left alone",

@@ -75,7 +75,7 @@ impl S3 {
             let encoded = page.encoding_type.is_some();
             for entry in page.common_prefixes.unwrap_or_default() {
                 if let Some(dir) = entry.prefix {
-                    dirs.push(decode(&dir, encoded, bucket)?);
+                    dirs.push(decode(dir, encoded, bucket)?);
                 }
             }
             token = page.next_continuation_token;
@@ -123,7 +123,7 @@ impl Pager<'_> {
 
     fn listed(&self, object: aws_sdk_s3::types::Object, encoded: bool) -> AwsResult<ListedObject> {
         let raw = object.key.ok_or_else(|| self.malformed("an object without a key"))?;
-        let key = ObjectKey::new(decode(&raw, encoded, self.bucket)?).map_err(|e| self.malformed(&e.to_string()))?;
+        let key = ObjectKey::new(decode(raw, encoded, self.bucket)?).map_err(|e| self.malformed(&e.to_string()))?;
         let etag = object.e_tag.and_then(|t| ETag::new(t).ok());
         let etag = etag.ok_or_else(|| self.malformed(&format!("{key} without an ETag")))?;
         let last_modified = object
@@ -161,9 +161,10 @@ fn malformed(bucket: &BucketName, what: &str) -> AwsError {
 
 /// S3 encodes keys as HTML forms do: a space is a plus, a plus is `%2B`. A server that ignores `encoding-type` does not
 /// echo it either, and its keys are taken as they stand.
-fn decode(raw: &str, encoded: bool, bucket: &BucketName) -> AwsResult<String> {
-    if !encoded {
-        return Ok(raw.to_owned());
+fn decode(raw: String, encoded: bool, bucket: &BucketName) -> AwsResult<String> {
+    // A listing has many keys, and most of them say the same either way.
+    if !encoded || !raw.contains(['+', '%']) {
+        return Ok(raw);
     }
     let spaced = raw.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().map(|k| k.into_owned()).map_err(|_| {

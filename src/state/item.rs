@@ -59,6 +59,14 @@ impl Item {
         self.opt_str(name).ok_or_else(|| wrong(name, "a string"))
     }
 
+    /// The string, out of the item.
+    pub fn take_str(&mut self, name: &str) -> Result<String, ItemError> {
+        match self.0.remove(name) {
+            Some(AttributeValue::S(text)) => Ok(text),
+            _ => Err(wrong(name, "a string")),
+        }
+    }
+
     pub fn opt_num(&self, name: &str) -> Result<Option<u64>, ItemError> {
         match self.0.get(name) {
             None | Some(AttributeValue::Null(_)) => Ok(None),

@@ -11,6 +11,7 @@ pub mod ledger_row;
 pub mod object;
 pub mod plan;
 pub mod policy;
+pub mod recheck;
 pub mod reconcile;
 pub mod replication;
 pub mod restore;

@@ -2,7 +2,7 @@
 //!
 //! The file is JSON lines, a move a line and nothing else: each line is a [`PlanLine`], which says by itself what it is. So a
 //! file may be sifted, sorted, cut and put together with the tools that one has, and what comes of it is a plan again. A
-//! move names the ETag, class and size that it was decided for: whoever executes it first checks that they still hold. Fields
+//! move names what it was decided for (ETag, class, size, uses): whoever executes it first checks that it still holds. Fields
 //! that a reader does not know are ignored, so that later versions may add some; a change of meaning takes a new version
 //! number, which older readers refuse.
 
@@ -62,6 +62,13 @@ pub struct PlannedMove {
     pub monthly_saving_usd: f64,
     /// null: never, by storage alone.
     pub months_to_break_even: Option<f64>,
+    /// Uses that were counted when the move was decided.
+    pub uses: u64,
+    /// The last of them; where there is none, when the object was written. null: not known.
+    #[serde(default)]
+    pub last_use: Option<DateTime<Utc>>,
+    /// The days back from then whose logs the decision rests on.
+    pub rests_on_days: u32,
 }
 
 impl PlannedMove {
@@ -89,6 +96,9 @@ impl From<Proposal> for PlannedMove {
             cost_usd: proposal.cost.one_off_usd(),
             monthly_saving_usd: proposal.cost.monthly_saving_usd,
             months_to_break_even: proposal.cost.months_to_break_even(),
+            uses: proposal.uses,
+            last_use: proposal.last_use,
+            rests_on_days: proposal.decision.rests_on_days,
         }
     }
 }
@@ -120,17 +130,11 @@ pub enum PlanError {
 pub struct PlanReader<R> {
     lines: Lines<R>,
     line: u64,
-    oldest: Option<DateTime<Utc>>,
 }
 
 impl<R: BufRead> PlanReader<R> {
     pub fn new(reader: R) -> Self {
-        Self { lines: reader.lines(), line: 0, oldest: None }
-    }
-
-    /// When the earliest of the moves that were read was decided.
-    pub fn oldest(&self) -> Option<DateTime<Utc>> {
-        self.oldest
+        Self { lines: reader.lines(), line: 0 }
     }
 }
 
@@ -144,26 +148,24 @@ impl<R: BufRead> Iterator for PlanReader<R> {
             let line = self.line;
             match text {
                 Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => {
-                    return Some(read_line(&text, line).map(|(planned_at, planned)| {
-                        self.oldest = Some(self.oldest.map_or(planned_at, |oldest| oldest.min(planned_at)));
-                        planned
-                    }));
-                }
+                Ok(text) => return Some(read_line(&text, line)),
                 Err(source) => return Some(Err(PlanError::Read { line, source })),
             }
         }
     }
 }
 
-fn read_line(text: &str, line: u64) -> Result<(DateTime<Utc>, PlannedMove), PlanError> {
+fn read_line(text: &str, line: u64) -> Result<PlannedMove, PlanError> {
     #[derive(Deserialize)]
     struct Version {
         tierd_plan: u64,
     }
     #[derive(Deserialize)]
-    struct Made {
-        planned_at: DateTime<Utc>,
+    struct Line {
+        #[serde(rename = "planned_at")]
+        _planned_at: DateTime<Utc>,
+        #[serde(flatten)]
+        planned: PlannedMove,
     }
     let no_move = |error: serde_json::Error| {
         // The parser counts lines from the one it was given.
@@ -175,14 +177,13 @@ fn read_line(text: &str, line: u64) -> Result<(DateTime<Utc>, PlannedMove), Plan
     if version != u64::from(PLAN_VERSION) {
         return Err(PlanError::Version { line, version });
     }
-    let Made { planned_at } = serde_json::from_str(text).map_err(no_move)?;
-    let planned: PlannedMove = serde_json::from_str(text).map_err(no_move)?;
+    let Line { planned, .. } = serde_json::from_str(text).map_err(no_move)?;
     // A cap on what a run may cost adds these up.
     if planned.cost_usd < 0.0 {
         return Err(PlanError::NegativeCost { line, cost_usd: planned.cost_usd });
     }
     match planned.how() {
-        Move::Copy | Move::RestoreThenCopy => Ok((planned_at, planned)),
+        Move::Copy | Move::RestoreThenCopy => Ok(planned),
         Move::None | Move::Impossible => Err(PlanError::ImpossibleMove { line, from: planned.from, to: planned.to }),
     }
 }
@@ -313,6 +314,9 @@ mod tests {
             cost_usd: 0.25,
             monthly_saving_usd: 0.5,
             months_to_break_even: Some(0.5),
+            uses: 3,
+            last_use: Some(made_at(-45)),
+            rests_on_days: 31,
         }
     }
 
@@ -344,8 +348,6 @@ mod tests {
         let text = write(&moves);
         assert_eq!(text.lines().count(), 4, "a move a line, and nothing else");
         assert_eq!(read(&text).unwrap(), moves);
-        let mut reader = PlanReader::new(text.as_bytes());
-        assert_eq!((reader.by_ref().count(), reader.oldest()), (4, Some(made_at(-3))));
         assert_eq!(read(&format!("{text}\n\n")).unwrap(), moves, "empty lines at the end");
         assert_eq!(read("").unwrap(), [], "nothing is to be moved");
         let mut lines: Vec<&str> = text.lines().collect();

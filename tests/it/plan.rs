@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::types::{BucketVersioningStatus, Tag, Tagging, VersioningConfiguration};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -253,6 +254,60 @@ async fn guards_and_caps_of_the_day_hold_for_a_plan_of_the_day_before() {
     assert_eq!((&report["considered"], &report["planned"], &report["moved"]), (&json!(4), &json!(3), &json!(2)));
     assert_eq!(class_of(&world, &bucket, "cool").await, "STANDARD_IA", "3 MiB did not fit beside 3 MiB");
     assert_eq!(class_of(&world, &versioned, "k").await, "STANDARD");
+}
+
+#[tokio::test]
+async fn a_plan_is_held_against_the_rows_and_guards_of_today() {
+    let proxy = Proxy::start(harness::endpoint()).await;
+    let mut world = World::at(&proxy.endpoint, "planrecheck", OPEN).await;
+    let bucket = some_objects(&world).await;
+    for key in ["late log", "as planned", "young", "forgotten"] {
+        object(&world, &bucket, key, MIB, "STANDARD_IA", 2, 120).await;
+    }
+    object(&world, &bucket, "wanted", MIB, "STANDARD_IA", 5, 2).await;
+    let (file, lines) = plan_to(&world, "plan.jsonl").await;
+    assert_eq!(lines.len(), 8, "{lines:?}");
+
+    let set = async |key: &str, column: &str, value: &str| {
+        let mut columns = read_row(&world, &bucket, key).await.expect("a row");
+        columns.insert(column.to_owned(), value.to_owned());
+        let columns: Vec<_> = columns.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        row(&world, &bucket, key, &columns).await;
+    };
+    let days_ago = |days| rfc3339(now_secs() - TimeDelta::days(days));
+    // An ingest since has seen uses: of yesterday, of before the last one that was known, and of an object that is to come back.
+    set("cold", "count", "2").await;
+    set("cold", "event_time", &days_ago(1)).await;
+    set("late log", "count", "3").await;
+    set("wanted", "count", "6").await;
+    // And it has been moved there and back.
+    set("young", "class_since", &days_ago(3)).await;
+    let forget = world.dynamodb().delete_item().table_name(&world.settings().ledger.table);
+    let key = |text: &str| AttributeValue::S(text.to_owned());
+    forget.key("bucket_name", key(&bucket)).key("object_key", key("forgotten")).send().await.unwrap();
+    let stricter = "transition.min_object_size = \"1536KiB\"\ntransition.require_recent_ingest = \"0d\"\n";
+    world.reconfigure(stricter).await;
+    proxy.take_requests();
+
+    let expected = json!({"used-since-planned": 2, "gone": 1, "under-minimum-size": 4});
+    let (code, dry) = world.run_json(&["apply", "--dry-run", &file]).await;
+    assert_eq!((code, &dry["skipped"]), (0, &expected), "{dry}");
+    world.reconfigure("transition.require_recent_ingest = \"0d\"\n").await;
+    let expected = json!({"used-since-planned": 2, "gone": 1, "minimum-duration": 1});
+    let output = world.run(&["apply", &file, "--json"]).await;
+    let (stdout, log) = said(&output);
+    let report: Value = serde_json::from_str(&stdout).expect("a report");
+    assert_eq!((&report["skipped"], &report["considered"]), (&expected, &json!(8)), "{report}");
+    assert_eq!((&report["moved"], &report["planned"]), (&json!(4), &json!(4)), "{report}");
+    let skipped = |key: &str| log.lines().any(|line| line.contains("object.skipped") && line.contains(key));
+    assert!(["cold", "late log", "young", "forgotten"].into_iter().all(skipped), "{log}");
+    for (key, class) in
+        [("cold", "STANDARD"), ("late log", "STANDARD_IA"), ("young", "STANDARD_IA"), ("wanted", "STANDARD")]
+    {
+        assert_eq!(class_of(&world, &bucket, key).await, class, "{key}");
+    }
+    let looks = proxy.take_requests().iter().filter(|request| request.operation() == "BatchGetItem").count();
+    assert_eq!(looks, 2, "rows are read together");
 }
 
 #[tokio::test]

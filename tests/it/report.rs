@@ -114,7 +114,7 @@ async fn a_ledger_becomes_a_page_a_table_and_text() {
     assert!(output.stdout.is_empty(), "the page is the only output");
     let page = std::fs::read_to_string(&page_file).unwrap();
     for expected in
-        ["siuu00-1700000000", "5 other buckets", "prices of ap-northeast-1", "STANDARD → GLACIER", "partial"]
+        ["siuu00-1700000000", "5 other buckets", "prices of ap-northeast-1", "STANDARD\u{a0}→ GLACIER", "partial"]
     {
         assert!(page.contains(expected), "{expected}");
     }

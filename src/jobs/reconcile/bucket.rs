@@ -10,7 +10,7 @@ use crate::clock;
 use crate::jobs::Mode;
 use crate::jobs::ahead::{self, Ahead};
 use crate::jobs::spool::Spool;
-use crate::ledger::{Change, UnreadableRow};
+use crate::ledger::{Change, Columns, UnreadableRow};
 use crate::progress::Progress;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::BucketName;
@@ -107,7 +107,7 @@ impl Reconcile {
         stop: &CancellationToken,
     ) -> Result<Joined> {
         let mut listing = ahead::listing(&self.s3, bucket);
-        let mut rows = ahead::rows(&self.ledger, bucket);
+        let mut rows = ahead::rows(&self.ledger, bucket, Columns::Whereabouts);
         let mut join = MergeJoin::new(bucket.clone(), started, self.unknown);
         let mut spool = Spool::default();
         let mut unreadable = Unreadable::default();
@@ -183,7 +183,7 @@ impl Reconcile {
         stop: &CancellationToken,
         outcome: &mut BucketOutcome,
     ) -> Result<()> {
-        let mut rows = ahead::rows(&self.ledger, bucket);
+        let mut rows = ahead::rows(&self.ledger, bucket, Columns::Whereabouts);
         let mut spool = Spool::default();
         let mut unreadable = Unreadable::default();
         while let Some(row) = rows.next().await? {

@@ -31,7 +31,7 @@ use crate::jobs::Mode;
 use crate::ledger::{Change, Ledger, Placement, Placing, ROWS_AT_ONCE};
 use crate::progress::Progress;
 use crate::s3::S3;
-use crate::s3::bucket_facts::{BucketFacts, Versioning};
+use crate::s3::bucket_facts::{AclUse, BucketFacts, Versioning};
 use crate::s3::copy::{Copied, CopyError, CopyRequest, Uncarriable};
 use crate::s3::object::ObjectHead;
 use crate::tiering::object::{BucketName, ObjectId};
@@ -182,20 +182,6 @@ impl Executor {
     }
 }
 
-/// A line of the log about a move.
-macro_rules! log_move {
-    ($level:ident, $event:literal, $planned:expr, $($rest:tt)+) => {
-        tracing::$level!(
-            event = $event,
-            bucket = $planned.bucket.as_str(),
-            key = $planned.key.as_str(),
-            from = $planned.from.as_str(),
-            to = $planned.to.as_str(),
-            $($rest)+
-        )
-    };
-}
-
 impl Execution {
     fn note(&mut self, outcome: Result<(PlannedMove, Done), String>, progress: &Progress) {
         let (planned, done) = match outcome {
@@ -267,11 +253,13 @@ impl Inner {
         enough: &CancellationToken,
     ) -> Result<(ObjectHead, Copied), Done> {
         for _ in 0..LOOKS {
-            // The head, the copy and, where ACLs count, one more.
+            // The head, the copy and, where ACLs count, one more: only GetObjectAcl tells an object's grants, and a copy that is
+            // not sent them is private.
+            let requests = 1 + self.copies.requests(planned.size) + u64::from(facts.acls == AclUse::Honoured);
             tokio::select! {
                 biased;
                 () = enough.cancelled() => return Err(Done::Left),
-                () = self.limiter.acquire(id, 1 + self.copies.requests(planned.size)) => {}
+                () = self.limiter.acquire(id, requests) => {}
             }
             let head = match self.look(planned, id, mode).await {
                 Ok(_) if mode == Mode::DryRun => return Err(Done::WouldMove),

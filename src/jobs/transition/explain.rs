@@ -12,6 +12,7 @@ use super::obstacle::{Expected, obstacle};
 use super::planner::Planner;
 use crate::aws::AwsError;
 use crate::jobs::ahead;
+use crate::ledger::Columns;
 use crate::policies::BucketPolicy;
 use crate::s3::S3;
 use crate::s3::bucket_facts::{BucketFacts, Versioning};
@@ -171,7 +172,7 @@ impl Explainer {
             BucketPolicy::Frequency(frequency) => {
                 let (ledger, bucket) = (&self.planner.ledger, &row.id.bucket);
                 let mut census = Census::default();
-                let mut rows = ahead::rows(ledger, bucket);
+                let mut rows = ahead::rows(ledger, bucket, Columns::All);
                 while let Some(next) = rows.next().await? {
                     if let Ok(next) = next {
                         census.count(&next);
@@ -179,7 +180,7 @@ impl Explainer {
                 }
                 // The cut decides rows in their order: where it goes through a tie, those before this one count.
                 let mut cut = census.cut(frequency);
-                let mut rows = ahead::rows(ledger, bucket);
+                let mut rows = ahead::rows(ledger, bucket, Columns::All);
                 while let Some(next) = rows.next().await? {
                     match next {
                         Ok(next) if next.id.key >= row.id.key => break,

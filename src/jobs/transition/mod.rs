@@ -9,6 +9,20 @@
 //! next run, which finds the object where it is wanted) sets it right. The other way round a row would promise a class
 //! that the object never came into.
 
+/// A line of the log about a move.
+macro_rules! log_move {
+    ($level:ident, $event:literal, $planned:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            event = $event,
+            bucket = $planned.bucket.as_str(),
+            key = $planned.key.as_str(),
+            from = $planned.from.as_str(),
+            to = $planned.to.as_str(),
+            $($rest)+
+        )
+    };
+}
+
 mod bookkeeper;
 mod executor;
 pub mod explain;
@@ -16,6 +30,7 @@ mod limiter;
 mod obstacle;
 mod plan_file;
 mod planner;
+mod recheck;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use super::Mode;
 use super::report::TransitionReport;
 use crate::progress::Progress;
-use crate::tiering::plan::{CapLimits, PlannedMove, Totals};
+use crate::tiering::plan::{PlannedMove, Totals};
 use crate::tiering::policy::objection::SkipReason;
 
 pub use executor::{AskForRestore, Execution, Executor};
@@ -74,21 +89,23 @@ impl Transition {
     }
 }
 
-/// Makes the moves of a plan that was made before, within the caps of this run. Objects that are no longer what their moves
-/// were decided for are left alone, as in any run. A dry run looks at every object and changes nothing.
+/// Makes the moves of a plan that was made before, as far as nothing has changed since: neither the object nor its uses, nor
+/// what the guards and caps of `planner` allow. What they leave out is skipped, as in any run. A dry run looks at every
+/// object and changes nothing.
 pub async fn apply(
     plan: CheckedPlan,
+    planner: &Planner,
     executor: &Executor,
-    caps: CapLimits,
     mode: Mode,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<TransitionReport> {
     let policy = plan.policies();
     progress.phase(if mode == Mode::Real { "moving" } else { "looking" }, None);
-    let (moves, sending) = plan.send(caps, progress.clone());
-    let execution = executor.run(mode, moves, progress, stop).await;
-    let planned = sending.finish().await?;
+    let (sender, moves) = mpsc::channel(MOVES_AHEAD);
+    let sending = recheck::send(plan, planner, sender, progress);
+    let (planned, execution) = tokio::join!(sending, executor.run(mode, moves, progress, stop));
+    let planned = planned?;
     let money = if mode == Mode::Real { execution.moved } else { execution.would_move };
     Ok(report(policy, planned, execution, money, stop))
 }

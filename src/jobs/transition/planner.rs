@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{MOVES_AHEAD, add_problem};
 use crate::jobs::ahead;
 use crate::jobs::learning::Learning;
-use crate::ledger::{Ledger, UnreadableRow};
+use crate::ledger::{Columns, Ledger, UnreadableRow};
 use crate::policies::{BucketPolicies, BucketPolicy};
 use crate::progress::Progress;
 use crate::tiering::cost::Prices;
@@ -127,7 +127,7 @@ impl Planner {
             BucketPolicy::Recency(recency) => Box::new(move |row| recency.decide(row, self.now)),
             BucketPolicy::Frequency(frequency) => {
                 let mut census = Census::default();
-                let mut rows = ahead::rows(&self.ledger, bucket);
+                let mut rows = ahead::rows(&self.ledger, bucket, Columns::All);
                 while let Some(row) = rows.next().await? {
                     if let Ok(row) = row {
                         census.count(&row);
@@ -149,7 +149,7 @@ impl Planner {
                 Box::new(|row| learned.decide(row))
             }
         };
-        let mut rows = ahead::rows(&self.ledger, bucket);
+        let mut rows = ahead::rows(&self.ledger, bucket, Columns::All);
         while let Some(row) = rows.next().await? {
             if stop.is_cancelled() {
                 return Ok(Go::Home);

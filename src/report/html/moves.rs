@@ -49,7 +49,7 @@ pub(super) fn moves(report: &Report) -> String {
             .iter()
             .map(|((from, to), totals)| {
                 row(
-                    &format!("{from} → {to}"),
+                    &format!("{from}\u{a0}→ {to}"),
                     &[
                         usd(-totals.monthly_saving_usd),
                         usd(totals.cost_usd),
@@ -92,7 +92,7 @@ pub(super) fn moves(report: &Report) -> String {
 
 fn move_row((from, to): (StorageClass, StorageClass), totals: &Totals, highest: f64) -> String {
     row_with_graph(
-        &format!("{from} → {to}"),
+        &format!("{from}\u{a0}→ {to}"),
         &svg::bar(css_of(Some(to)), totals.monthly_saving_usd, highest),
         &[
             usd(totals.monthly_saving_usd),

@@ -123,6 +123,23 @@ pub struct Proposal {
     pub how: Move,
     pub decision: Decision,
     pub cost: MoveCost,
+    /// Uses that were counted when the decision was made, and the last of them.
+    pub uses: u64,
+    pub last_use: Option<DateTime<Utc>>,
+}
+
+/// As much of a decision as the guards go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    pub target: StorageClass,
+    /// See [`Decision::rests_on_days`].
+    pub rests_on_days: u32,
+}
+
+impl From<&Decision> for Wish {
+    fn from(decision: &Decision) -> Self {
+        Self { target: decision.target, rests_on_days: decision.rests_on_days }
+    }
 }
 
 impl Bench<'_> {
@@ -135,7 +152,7 @@ impl Bench<'_> {
     pub fn judge_seen(&self, row: &LedgerRow, decision: Option<Decision>, seen: Option<&ObjectEvidence>) -> Judgement {
         let decision = decision.map(|decision| self.promoted_for_reads(row, decision, seen));
         let mut first = None;
-        let outcome = self.examine(row, decision.as_ref(), seen, |objection| {
+        let outcome = self.examine(row, decision.as_ref().map(Wish::from), seen, |objection| {
             first = Some(objection);
             Continue::No
         });
@@ -143,11 +160,31 @@ impl Bench<'_> {
             (_, decision, Some(objection)) => Judgement::Skip { decision, objection },
             (Some((facts, how, cost)), Some(decision), None) => {
                 let Facts { etag, class: from, bytes } = facts;
-                Judgement::Move(Proposal { id: row.id.clone(), etag: etag.clone(), bytes, from, how, decision, cost })
+                Judgement::Move(Proposal {
+                    id: row.id.clone(),
+                    etag: etag.clone(),
+                    bytes,
+                    from,
+                    how,
+                    decision,
+                    cost,
+                    uses: row.count,
+                    last_use: row.event_time,
+                })
             }
             (_, Some(decision), None) => Judgement::Stay(decision),
             (_, None, None) => Judgement::Skip { decision: None, objection: Objection::NoLastUse },
         }
+    }
+
+    /// The first objection to a move of `row` that was decided before; None where the guards would still let it through.
+    pub fn objection(&self, row: &LedgerRow, wish: Wish) -> Option<Objection> {
+        let mut first = None;
+        self.examine(row, Some(wish), Some(&row.evidence), |objection| {
+            first = Some(objection);
+            Continue::No
+        });
+        first
     }
 
     /// Every guard's objection, not only the first: empty for a row that stays or may move.
@@ -163,7 +200,7 @@ impl Bench<'_> {
         seen: Option<&ObjectEvidence>,
     ) -> Vec<Objection> {
         let mut all = Vec::new();
-        self.examine(row, decision, seen, |objection| {
+        self.examine(row, decision.map(Wish::from), seen, |objection| {
             all.push(objection);
             Continue::Yes
         });
@@ -183,7 +220,7 @@ impl Bench<'_> {
     fn examine<'r>(
         &self,
         row: &'r LedgerRow,
-        decision: Option<&Decision>,
+        wish: Option<Wish>,
         seen: Option<&ObjectEvidence>,
         mut object: impl FnMut(Objection) -> Continue,
     ) -> Option<(Facts<'r>, Move, MoveCost)> {
@@ -191,7 +228,7 @@ impl Bench<'_> {
             object(Objection::NotReconciled);
             return None;
         };
-        let Some(decision) = decision else {
+        let Some(wish) = wish else {
             object(Objection::NoLastUse);
             return None;
         };
@@ -199,7 +236,7 @@ impl Bench<'_> {
             object(Objection::UnmanagedClass);
             return None;
         }
-        let (from, to) = (facts.class, decision.target);
+        let (from, to) = (facts.class, wish.target);
         let how = from.move_to(to);
         if how == Move::None {
             return None;
@@ -212,7 +249,7 @@ impl Bench<'_> {
         let guards = [
             self.size(&facts),
             self.recent_ingest(from, to),
-            self.logs_reach(row, from, decision),
+            self.logs_reach(row, from, wish),
             self.minimum_duration(from, question.days_in_class),
             (how == Move::RestoreThenCopy && self.guards.archived == Archived::Leave)
                 .then_some(Objection::Archived { class: from }),
@@ -301,12 +338,13 @@ impl Bench<'_> {
 
     /// A row with a count has its last use from a log; what was only adopted may have been used before the logs begin. Unless
     /// it was written after that, or the decision does not look back so far.
-    fn logs_reach(&self, row: &LedgerRow, from: StorageClass, decision: &Decision) -> Option<Objection> {
+    fn logs_reach(&self, row: &LedgerRow, from: StorageClass, wish: Wish) -> Option<Objection> {
         self.guards.require_recent_ingest?;
-        if !from.is_demotion_to(decision.target) || !row.is_only_adopted() {
+        if !from.is_demotion_to(wish.target) || !row.is_only_adopted() {
             return None;
         }
-        let window = self.now - TimeDelta::days(i64::from(decision.rests_on_days));
+        let window = TimeDelta::days(i64::from(wish.rests_on_days));
+        let window = self.now.checked_sub_signed(window).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let needed_since = row.event_time.map_or(window, |written| written.max(window));
         let covered_since = self.evidence.covered_since;
         let reached = covered_since.is_some_and(|since| since <= needed_since);

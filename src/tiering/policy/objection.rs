@@ -37,6 +37,8 @@ pub enum SkipReason {
     Gone,
     /// The object is no longer what the move was decided for, or somebody writes to it.
     Changed,
+    /// Uses were counted since a plan wanted it in a colder class.
+    UsedSincePlanned,
     /// It is in the class already; only the ledger did not know.
     AlreadyThere,
     /// Encrypted with a key that only the customer has (SSE-C).
@@ -53,7 +55,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// All reasons, in the order in which they are asked.
-    pub const ALL: [SkipReason; 22] = [
+    pub const ALL: [SkipReason; 23] = [
         Self::NotReconciled,
         Self::NoLastUse,
         Self::UnmanagedClass,
@@ -70,6 +72,7 @@ impl SkipReason {
         Self::Unreadable,
         Self::Gone,
         Self::Changed,
+        Self::UsedSincePlanned,
         Self::AlreadyThere,
         Self::CustomerKey,
         Self::Versioned,
@@ -96,6 +99,7 @@ impl SkipReason {
             Self::Unreadable => "unreadable",
             Self::Gone => "gone",
             Self::Changed => "changed",
+            Self::UsedSincePlanned => "used-since-planned",
             Self::AlreadyThere => "already-there",
             Self::CustomerKey => "customer-key",
             Self::Versioned => "versioned",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tierd::jobs::{Job, Outcome, Ran};
+use tierd::ledger::Columns;
 use tierd::state::State;
 use tierd::state::lease::Taken;
 use tokio::sync::{Notify, Semaphore};
@@ -98,7 +99,7 @@ async fn a_writer_that_slept_amid_its_rows_wakes_up_to_be_refused() {
 async fn counted_by(app: &tierd::app::App, world: &World) -> Counts {
     let mut counts = Counts::new();
     let bucket = "siuu1".to_owned().try_into().expect("a bucket's name");
-    let mut rows = app.ledger.rows(&bucket);
+    let mut rows = app.ledger.rows(&bucket, Columns::All);
     while let Some(page) = rows.next_page().await.expect("the ledger") {
         for row in page {
             let row = row.expect("a row");
