@@ -282,7 +282,7 @@ impl<'a> Walk<'a> {
         }
         let walked = walk::record(self.scanner.index(text), scan.has_backslash, self.rules);
         let counted = match walked {
-            Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
+            Ok(counting) => counting.add(&mut self.parsed.accesses),
             Err(Stop::CannotCount) if ends_well => return,
             Err(Stop::CannotCount | Stop::Odd) => match serde_json::from_slice::<Record<'_>>(text) {
                 Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
