@@ -14,15 +14,17 @@
 //! After a record that cannot be read, reading goes on at the next thing that looks like the beginning of a record.
 
 mod record;
+mod shape;
 mod sought;
 mod walk;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use memchr::{memchr, memchr2, memmem};
 use regex::bytes::Regex;
 
 use self::record::Record;
+use self::shape::{Lesson, Shapes};
 use self::sought::{EVENT_NAME, Sought};
 use self::walk::Stop;
 use super::json_scan::Scanner;
@@ -40,12 +42,14 @@ const REREAD_BYTES: usize = 128 << 20;
 pub(super) struct CloudTrailParser {
     rules: CountingRules,
     sought: Sought,
+    /// What has been learnt from earlier files, for each thread that reads one at a time.
+    shapes: Mutex<Vec<Shapes>>,
 }
 
 impl CloudTrailParser {
     pub(super) fn new(rules: CountingRules) -> Self {
         let sought = Sought::by(&rules);
-        Self { rules, sought }
+        Self { rules, sought, shapes: Mutex::default() }
     }
 
     pub(super) fn parse(&self, bytes: &[u8], error_details: usize) -> Parsed {
@@ -55,6 +59,7 @@ impl CloudTrailParser {
             bytes,
             at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
             scanner: Scanner::new(),
+            shapes: self.shapes.lock().map(|mut kept| kept.pop()).ok().flatten().unwrap_or_default(),
             is_in_array: false,
             next_wrapper: Next::default(),
             next_event_name: Next::default(),
@@ -64,6 +69,9 @@ impl CloudTrailParser {
             parsed: Parsed::default(),
         };
         walk.top();
+        if let Ok(mut kept) = self.shapes.lock() {
+            kept.push(walk.shapes);
+        }
         walk.parsed
     }
 }
@@ -91,6 +99,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
     scanner: Scanner,
+    shapes: Shapes,
     /// Whether what is read are the elements of an array.
     is_in_array: bool,
     next_wrapper: Next,
@@ -280,8 +289,19 @@ impl<'a> Walk<'a> {
         {
             return;
         }
-        let walked = walk::record(self.scanner.index(text), scan.has_backslash, self.rules);
-        let counted = match walked {
+        let index = self.scanner.index(text);
+        let counting = match self.shapes.read(index, window, scan.has_backslash, self.rules) {
+            Err(Stop::Odd) => {
+                let mut lesson = Lesson::default();
+                let counting = walk::record(index, scan.has_backslash, self.rules, &mut lesson);
+                if counting.is_ok() {
+                    self.shapes.learn(index, &lesson);
+                }
+                counting
+            }
+            known => known,
+        };
+        let counted = match counting {
             Ok(counting) => counting.add(&mut self.parsed.accesses),
             Err(Stop::CannotCount) if ends_well => return,
             Err(Stop::CannotCount | Stop::Odd) => match serde_json::from_slice::<Record<'_>>(text) {

@@ -529,7 +529,7 @@ proptest! {
         };
         let read = serde_json::from_slice::<Record<'_>>(text).ok();
         let read = read.map(|record| counted(&|accesses| record.count(&rules, accesses)));
-        match walk::record(scanner.index(text), scan.has_backslash, &rules) {
+        match walk::record(scanner.index(text), scan.has_backslash, &rules, &mut Lesson::default()) {
             Ok(counting) => {
                 if let Some(read) = read {
                     prop_assert_eq!(counted(&|accesses| counting.add(accesses)), read);
