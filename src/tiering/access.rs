@@ -49,13 +49,26 @@ enum AccessKind {
 /// A caller: an ARN in which `*` stands for any run of characters, also an empty one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrincipalPattern {
-    globs: Vec<String>,
+    globs: Vec<Glob>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Glob {
+    text: String,
+    /// How much stands before the first star.
+    literal_len: usize,
+}
+
+impl Glob {
+    fn new(text: String) -> Self {
+        Self { literal_len: memchr(b'*', text.as_bytes()).unwrap_or(text.len()), text }
+    }
 }
 
 impl PrincipalPattern {
     /// A pattern as the configuration has it.
     pub fn new(arn: impl Into<String>) -> Self {
-        Self { globs: vec![arn.into()] }
+        Self { globs: vec![Glob::new(arn.into())] }
     }
 
     /// The pattern of the identity that `sts:GetCallerIdentity` answered with.
@@ -72,11 +85,13 @@ impl PrincipalPattern {
         };
         match session() {
             Some((partition, account, role)) => Self {
-                globs: vec![
+                globs: [
                     format!("arn:{partition}:sts::{account}:assumed-role/{role}/*"),
                     format!("arn:{partition}:iam::{account}:role/{role}"),
                     format!("arn:{partition}:iam::{account}:role/*/{role}"),
-                ],
+                ]
+                .map(Glob::new)
+                .into(),
             },
             None => Self::new(arn),
         }
@@ -84,10 +99,10 @@ impl PrincipalPattern {
 
     /// Whether `arn` is one that is meant.
     pub fn matches(&self, arn: &str) -> bool {
-        self.globs.iter().any(|glob| {
-            let beginning = memchr(b'*', glob.as_bytes()).unwrap_or(glob.len());
+        self.globs.iter().any(|Glob { text, literal_len }| {
             // Nearly all fail in what stands before the first star.
-            arn.as_bytes().starts_with(&glob.as_bytes()[..beginning]) && glob_matches(glob.as_bytes(), arn.as_bytes())
+            arn.as_bytes().starts_with(&text.as_bytes()[..*literal_len])
+                && glob_matches(text.as_bytes(), arn.as_bytes())
         })
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are. Most
 //! records cannot count, which [`sought`] sees without reading them, and nothing else of them is then looked at, not even
-//! whether they are well-formed. The others [`walk`] goes through for as long as they may count. What the walk finds
-//! odd, such as escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests
-//! compare with a plain parser.
+//! whether they are well-formed. Of the others most are written like one before, and [`shape`] reads what they say from where
+//! it stood in that one. The rest [`walk`] goes through for as long as they may count. What the walk finds odd, such as
+//! escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests compare with a
+//! plain parser.
 //!
 //! What the JSON does not settle is settled thus. Of a field that is there twice the first holds, so that what a field says
 //! is known as soon as it is met. Null is as good as absent. A field that has another type than it should is as good as

@@ -81,6 +81,12 @@ enum Then {
 }
 
 impl Shapes {
+    /// How many texts are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Reads the record that `index` is of, which counts if nothing stops it; `window` begins with it and should go on
     /// beyond its end. `has_backslash` may only be false if there is none in it.
     pub(super) fn read<'a>(

@@ -1,16 +1,13 @@
 //! A record by its quotes and braces, for as long as it may still count.
 //!
 //! The scan that found the end of the record has left behind where its quotes and braces are, so a string costs a few
-//! instructions whatever its length, and a whole object not much more. Members come in the order of the file, and the
-//! first one that settles that the record does not count ends the walk: of most records that is their `eventName`, or
-//! their `requestParameters`, a third of the way in.
+//! instructions whatever its length. Members come in the order of the file, and the first one that settles that the record
+//! does not count ends the walk. Of a record that counts the walk also says where the values are that decide it, a
+//! [`Lesson`], so that the next one of that shape needs no walk.
 //!
 //! The walk understands the records that logs are made of and nothing beyond. Whatever strikes it as odd ([`Stop::Odd`]),
 //! such as a time that is no string, it leaves to the parser, which knows what is bad and what is only unusual. What it does
 //! not look into (the inside of strings, objects and arrays that do not matter) may be anything.
-//!
-//! What it reads stays where it is, as bytes: of one record in five something is kept, and of that only what is handed on
-//! is looked at twice.
 
 use std::borrow::Cow;
 
@@ -41,7 +38,7 @@ pub(super) fn record<'a>(
     let mut walk = Walk { index, at: 0, has_backslash, rules, met: Met::default(), lesson };
     let (mut has_source, mut has_error, mut has_caller, mut has_request, mut has_more) = Default::default();
     walk.members(|walk, name| {
-        let mut is_first = |has: &mut bool| !std::mem::replace(has, true);
+        let is_first = |has: &mut bool| !std::mem::replace(has, true);
         match name {
             b"eventName" if walk.met.event.is_none() => {
                 walk.take(Role::Event)?;
