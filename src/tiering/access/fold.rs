@@ -74,15 +74,22 @@ impl Fold {
 
     /// Counts what `file` holds, but for the events that were counted before.
     pub fn absorb(&mut self, file: &FileAccesses) -> Absorbed {
-        let mut absorbed = Absorbed::default();
         let numbers: Vec<u32> = file.buckets.iter().map(|bucket| self.number_of(bucket)).collect();
-        for (entry, access) in file.entries.iter().zip(file.iter()) {
-            if access.identity.is_some_and(|identity| !self.seen.insert(identity)) {
+        // A step for all before the next step: each waits for memory that has nothing to do with its neighbours', and so
+        // they wait together.
+        let is_new: Vec<bool> =
+            file.iter().map(|access| access.identity.is_none_or(|identity| self.seen.insert(identity))).collect();
+        let hashes: Vec<u64> = file.iter().map(|access| hash_of(access.bucket.as_str(), access.key)).collect();
+        let known = hashes.iter().filter(|hash| self.index.contains_key(hash)).count();
+        self.entries.reserve(hashes.len() - known);
+        let mut absorbed = Absorbed::default();
+        for (i, (entry, access)) in file.entries.iter().zip(file.iter()).enumerate() {
+            if is_new[i] {
+                absorbed.accesses += 1;
+                self.count(numbers[entry.bucket as usize], hashes[i], &access);
+            } else {
                 absorbed.duplicates += 1;
-                continue;
             }
-            absorbed.accesses += 1;
-            self.count(numbers[entry.bucket as usize], &access);
         }
         absorbed
     }
@@ -117,8 +124,8 @@ impl Fold {
         number
     }
 
-    fn count(&mut self, bucket: u32, access: &Access<'_>) {
-        let number = self.entry_of(bucket, access);
+    fn count(&mut self, bucket: u32, hash: u64, access: &Access<'_>) {
+        let number = self.entry_of(bucket, hash, access);
         let entry = &mut self.entries[number];
         entry.count += 1;
         entry.latest = entry.latest.max(access.time.timestamp());
@@ -160,8 +167,7 @@ impl Fold {
     }
 
     /// The object's place among the entries, which it is given if it has none.
-    fn entry_of(&mut self, bucket: u32, access: &Access<'_>) -> usize {
-        let hash = hash_of(access.bucket.as_str(), access.key);
+    fn entry_of(&mut self, bucket: u32, hash: u64, access: &Access<'_>) -> usize {
         let mut at = self.index.get(&hash).copied();
         while let Some(i) = at {
             let entry = &self.entries[i as usize];
