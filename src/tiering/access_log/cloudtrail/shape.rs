@@ -40,10 +40,12 @@ pub(super) struct Lesson {
 /// How much is kept. A log may be made to have ever new shapes (callers choose the names of parameters); what then no
 /// longer fits begins anew.
 const MAX_NODES: usize = 4096;
+const MAX_PIECES: usize = 4 * MAX_NODES;
 /// How many shapes may part at one place, each of which costs a comparison.
 const MAX_BRANCHES: usize = 16;
-/// Records with more values are not worth it.
+/// Records with more values, or longer ones, are not worth it.
 const MAX_VALUES: usize = 400;
+const MAX_RECORD_BYTES: usize = 64 << 10;
 
 /// A tree of texts: shapes that begin alike share their beginning.
 #[derive(Debug, Default)]
@@ -81,10 +83,10 @@ enum Then {
 }
 
 impl Shapes {
-    /// How many texts are kept.
+    /// How many texts and how many pieces of them are kept.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.nodes.len(), self.pieces.len())
     }
 
     /// Reads the record that `index` is of, which counts if nothing stops it; `window` begins with it and should go on
@@ -129,7 +131,7 @@ impl Shapes {
     /// Keeps the shape of the record that `index` is of, which counts.
     pub(super) fn learn(&mut self, index: Index<'_>, lesson: &Lesson) {
         let Some(parts) = parts(index, lesson) else { return };
-        if self.nodes.len() + parts.len() > MAX_NODES {
+        if self.nodes.len() + parts.len() > MAX_NODES || self.pieces.len() > MAX_PIECES {
             *self = Self::default();
         }
         let mut before: Option<usize> = None;
@@ -211,6 +213,9 @@ fn pieces(text: &[u8]) -> impl Iterator<Item = Piece> {
 /// The texts of a record, each with what comes after it; None for one that is not worth it.
 fn parts<'a>(index: Index<'a>, lesson: &Lesson) -> Option<Vec<(&'a [u8], Then)>> {
     let text = index.text;
+    if text.len() > MAX_RECORD_BYTES {
+        return None;
+    }
     let role = |place| lesson.roles.iter().find(|(of, _)| *of == place).map_or(Role::None, |(_, role)| *role);
     let mut parts = Vec::new();
     let (mut at, mut from) = (0, 0);

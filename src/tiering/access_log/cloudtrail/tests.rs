@@ -237,10 +237,16 @@ fn a_record_like_one_before_is_read_by_its_shape_and_judged_by_its_own_values() 
 fn ever_new_shapes_take_no_more_memory() {
     let parser = CloudTrailParser::new(rules());
     for n in 0..20_000 {
-        let record = put(&format!("k{n}")).replace("{\"eventV", &format!("{{\"x{n}\":1,\"eventV"));
+        let long = "x".repeat(n % 500);
+        let record = put(&format!("k{n}")).replace("{\"eventV", &format!("{{\"x{n}{long}\":1,\"eventV"));
         assert_eq!(parser.parse(record.as_bytes(), 20).accesses.len(), 1);
     }
-    assert!(parser.shapes.lock().unwrap().iter().all(|shapes| shapes.len() < 5000));
+    let huge = put("a").replace("{\"eventV", &format!("{{\"x\":[{}0],\"eventV", "null,".repeat(300_000)));
+    assert_eq!(parser.parse(huge.as_bytes(), 20).accesses.len(), 1);
+    for shapes in parser.shapes.lock().unwrap().iter() {
+        let (nodes, pieces) = shapes.sizes();
+        assert!(nodes < 5_000 && pieces < 25_000, "{nodes} {pieces}");
+    }
 }
 
 #[test]
