@@ -3,8 +3,7 @@
 //! The text goes by in blocks of 64 bytes. Of each, vector comparisons make four masks of 64 bits (quotes, backslashes,
 //! both braces), arithmetic on the masks leaves only what stands outside of strings, and only where the depth may come
 //! down to nothing are the bits looked at one by one. This is several times faster than any parser. Of each
-//! block one mask is kept, and from these [`Scanner::index`] makes a list of places: whoever then walks over the object goes
-//! from quote to quote and over whole objects.
+//! block one mask is kept, an [`Index`]: whoever then walks over the object goes from quote to quote.
 //!
 //! The widest vectors that the processor has are found out at run time.
 
@@ -29,7 +28,6 @@ pub(super) struct Scanner {
     level: Level,
     /// Of each block of the object scanned last, what [`Block::marks`] gives.
     blocks: Vec<u64>,
-    marks: Vec<u32>,
 }
 
 /// What stands where among 64 bytes.
@@ -47,7 +45,7 @@ struct Block {
 
 impl Scanner {
     pub(super) fn new() -> Self {
-        Self { level: Level::new(), blocks: Vec::new(), marks: Vec::new() }
+        Self { level: Level::new(), blocks: Vec::new() }
     }
 
     /// Finds the end of the object that begins at the start of `text`, whose first byte is `{`, and what is at `place`,
@@ -64,9 +62,7 @@ impl Scanner {
         if let (Some(last), 1..) = (self.blocks.last_mut(), object.len() % 64) {
             *last &= (1 << (object.len() % 64)) - 1;
         }
-        let (blocks, marks) = (&self.blocks, &mut self.marks);
-        let len = dispatch!(self.level, simd => spread(simd, blocks, marks));
-        Index { text: object, marks: &marks[..len] }
+        Index { text: object, blocks: &self.blocks }
     }
 }
 
@@ -88,33 +84,6 @@ fn scan_object<S: Simd>(simd: S, text: &[u8], place: usize, blocks: &mut Vec<u64
     blocks.push(block.marks());
     scan.step(whole.len() * 64, &block, &mut depth, place);
     scan
-}
-
-/// Writes into `marks` the places of the bits that are set, and says how many those are.
-#[inline(always)]
-fn spread<S: Simd>(_: S, blocks: &[u64], marks: &mut Vec<u32>) -> usize {
-    // Room for all that could be set.
-    let room = blocks.len() * 64 + 8;
-    if marks.len() < room {
-        marks.resize(room, 0);
-    }
-    let mut len = 0;
-    for (i, &block) in blocks.iter().enumerate() {
-        let start = i as u32 * 64;
-        let mut bits = block;
-        // Four at a time, whether there are as many or not: that costs less than to guess wrong when to stop.
-        for four in marks[len..].as_chunks_mut::<4>().0 {
-            for mark in four {
-                *mark = start + bits.trailing_zeros();
-                bits &= bits.wrapping_sub(1);
-            }
-            if bits == 0 {
-                break;
-            }
-        }
-        len += block.count_ones() as usize;
-    }
-    len
 }
 
 fn padded(tail: &[u8]) -> [u8; 64] {
@@ -235,8 +204,26 @@ mod carryless {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Index<'a> {
     pub(super) text: &'a [u8],
-    /// Of each string the two quotes, and the braces outside of strings, in the order of the text.
-    pub(super) marks: &'a [u32],
+    /// Of each string the two quotes, and the braces outside of strings.
+    blocks: &'a [u64],
+}
+
+impl Index<'_> {
+    /// The next of them, at or after `from`.
+    #[inline(always)]
+    pub(super) fn next(&self, from: usize) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let (block, bit) = (from / 64, from % 64);
+            // The 64 bits from there on, whichever blocks they lie in: in most strings that is a quote.
+            let rest = self.blocks.get(block + 1).map_or(0, |next| next << 1 << (63 - bit));
+            let ahead = self.blocks.get(block)? >> bit | rest;
+            if ahead != 0 {
+                return Some(from + ahead.trailing_zeros() as usize);
+            }
+            from += 64;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -338,7 +325,8 @@ mod tests {
                 at += 1;
             }
             let index = scanner.index(&text[..end]);
-            prop_assert_eq!(index.marks, marks);
+            let found = std::iter::successors(index.next(0), |mark| index.next(mark + 1));
+            prop_assert_eq!(found.map(|mark| mark as u32).collect::<Vec<_>>(), marks);
             prop_assert_eq!(is_string_at_top, top);
         }
     }

@@ -3,9 +3,10 @@
 //!
 //! A file is not parsed but walked. [`Scanner`] finds where a record ends and where in it strings and objects are. Most
 //! records cannot count, which [`sought`] sees without reading them, and nothing else of them is then looked at, not even
-//! whether they are well-formed. The others [`walk`] goes through for as long as they may count. What the walk finds
-//! odd, such as escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests
-//! compare with a plain parser.
+//! whether they are well-formed. Of the others most are written like one before, and [`shape`] reads what they say from where
+//! it stood in that one. The rest [`walk`] goes through for as long as they may count. What the walk finds odd, such as
+//! escapes in names (`\u0065ventName`), is given to a parser. That this changes nothing is what the tests compare with a
+//! plain parser.
 //!
 //! What the JSON does not settle is settled thus. Of a field that is there twice the first holds, so that what a field says
 //! is known as soon as it is met. Null is as good as absent. A field that has another type than it should is as good as
@@ -14,15 +15,17 @@
 //! After a record that cannot be read, reading goes on at the next thing that looks like the beginning of a record.
 
 mod record;
+mod shape;
 mod sought;
 mod walk;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use memchr::{memchr, memchr2, memmem};
 use regex::bytes::Regex;
 
 use self::record::Record;
+use self::shape::{Lesson, Shapes};
 use self::sought::{EVENT_NAME, Sought};
 use self::walk::Stop;
 use super::json_scan::Scanner;
@@ -40,12 +43,14 @@ const REREAD_BYTES: usize = 128 << 20;
 pub(super) struct CloudTrailParser {
     rules: CountingRules,
     sought: Sought,
+    /// What has been learnt from earlier files, for each thread that reads one at a time.
+    shapes: Mutex<Vec<Shapes>>,
 }
 
 impl CloudTrailParser {
     pub(super) fn new(rules: CountingRules) -> Self {
         let sought = Sought::by(&rules);
-        Self { rules, sought }
+        Self { rules, sought, shapes: Mutex::default() }
     }
 
     pub(super) fn parse(&self, bytes: &[u8], error_details: usize) -> Parsed {
@@ -55,6 +60,7 @@ impl CloudTrailParser {
             bytes,
             at: if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
             scanner: Scanner::new(),
+            shapes: self.shapes.lock().map(|mut kept| kept.pop()).ok().flatten().unwrap_or_default(),
             is_in_array: false,
             next_wrapper: Next::default(),
             next_event_name: Next::default(),
@@ -64,6 +70,9 @@ impl CloudTrailParser {
             parsed: Parsed::default(),
         };
         walk.top();
+        if let Ok(mut kept) = self.shapes.lock() {
+            kept.push(walk.shapes);
+        }
         walk.parsed
     }
 }
@@ -91,6 +100,7 @@ struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
     scanner: Scanner,
+    shapes: Shapes,
     /// Whether what is read are the elements of an array.
     is_in_array: bool,
     next_wrapper: Next,
@@ -280,9 +290,20 @@ impl<'a> Walk<'a> {
         {
             return;
         }
-        let walked = walk::record(self.scanner.index(text), scan.has_backslash, self.rules);
-        let counted = match walked {
-            Ok(record) => record.count(self.rules, &mut self.parsed.accesses),
+        let index = self.scanner.index(text);
+        let counting = match self.shapes.read(index, window, scan.has_backslash, self.rules) {
+            Err(Stop::Odd) => {
+                let mut lesson = Lesson::default();
+                let counting = walk::record(index, scan.has_backslash, self.rules, &mut lesson);
+                if counting.is_ok() {
+                    self.shapes.learn(index, &lesson);
+                }
+                counting
+            }
+            known => known,
+        };
+        let counted = match counting {
+            Ok(counting) => counting.add(&mut self.parsed.accesses),
             Err(Stop::CannotCount) if ends_well => return,
             Err(Stop::CannotCount | Stop::Odd) => match serde_json::from_slice::<Record<'_>>(text) {
                 Ok(record) => record.count(self.rules, &mut self.parsed.accesses),

@@ -36,7 +36,7 @@ impl Scalar<'_> {
 macro_rules! lenient {
     ($($name:ident { $($field:ident: $type:ty = $key:literal),* $(,)? })*) => {$(
         #[derive(Debug, Default)]
-        pub(super) struct $name<'a> { $(pub(super) $field: Option<$type>,)* lifetime: PhantomData<&'a ()> }
+        pub(super) struct $name<'a> { $($field: Option<$type>,)* lifetime: PhantomData<&'a ()> }
 
         impl<'de> Members<'de> for $name<'de> {
             fn member<A: MapAccess<'de>>(&mut self, key: Cow<'de, str>, map: &mut A) -> Result<(), A::Error> {
@@ -79,9 +79,9 @@ lenient! {
 
 #[derive(Debug, Default)]
 pub(super) struct RequestParameters<'a> {
-    pub(super) bucket: Option<Scalar<'a>>,
-    pub(super) key: Option<Scalar<'a>>,
-    /// At least all that a rule asks for and that are there, and whether they are more than null.
+    bucket: Option<Scalar<'a>>,
+    key: Option<Scalar<'a>>,
+    /// All that are there, and whether they are more than null.
     names: Vec<(Cow<'a, str>, bool)>,
 }
 
@@ -114,17 +114,21 @@ impl Record<'_> {
         }
         let (Some(bucket), Some(key)) = (text(&request.bucket), &request.key) else { return Ok(()) };
         let key = key.text().ok_or_else(|| unreadable("requestParameters.key"))?;
-        let time = self.time()?;
-        accesses.push(bucket, key, time, self.identity(), self.bytes_sent(), rule)?;
-        Ok(())
+        let time = match &self.event_time {
+            None | Some(Scalar::Absent) => return Err(Reason::Missing("eventTime")),
+            Some(time) => time.text().ok_or_else(|| unreadable("eventTime"))?,
+        };
+        let id = [text(&self.shared_event_id), text(&self.event_id)].into_iter().flatten().find(|id| !id.is_empty());
+        let bytes_sent = self.bytes_sent();
+        Counting { rule, bucket, key: Cow::Borrowed(key), time, id, bytes_sent }.add(accesses)
     }
 
-    pub(super) fn has_failed(&self) -> bool {
+    fn has_failed(&self) -> bool {
         !matches!(self.error_code, None | Some(Scalar::Absent))
     }
 
     /// MediaStore, Outposts and object lambdas have events of the same names for things that are no objects of buckets.
-    pub(super) fn is_of_another_service(&self) -> bool {
+    fn is_of_another_service(&self) -> bool {
         text(&self.event_source).is_some_and(|source| source != "s3.amazonaws.com")
     }
 
@@ -137,47 +141,55 @@ impl Record<'_> {
             .any(|arn| rules.excludes(arn))
     }
 
-    fn time(&self) -> Result<DateTime<Utc>, Reason> {
-        match &self.event_time {
-            None | Some(Scalar::Absent) => Err(Reason::Missing("eventTime")),
-            Some(Scalar::Text(text)) => whole_seconds(text)
-                .or_else(|| {
-                    let time = DateTime::parse_from_rfc3339(text).ok()?;
-                    DateTime::from_timestamp(time.timestamp(), 0)
-                })
-                .ok_or_else(|| Reason::field("eventTime", text)),
-            Some(_) => Err(unreadable("eventTime")),
-        }
-    }
-
-    fn identity(&self) -> Option<EventIdentity> {
-        let id = |scalar| text(scalar).filter(|id| !id.is_empty()).map(EventIdentity::of_event_id);
-        id(&self.shared_event_id).or_else(|| id(&self.event_id))
-    }
-
-    fn bytes_sent(&self) -> u64 {
+    fn bytes_sent(&self) -> f64 {
         match self.additional.as_ref().and_then(|additional| additional.bytes_out.as_ref()) {
-            // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
-            Some(Scalar::Number(bytes)) => *bytes as u64,
-            _ => 0,
+            Some(Scalar::Number(bytes)) => *bytes,
+            _ => 0.0,
         }
+    }
+}
+
+/// What is kept of a record that counts.
+#[derive(Debug)]
+pub(super) struct Counting<'a> {
+    pub(super) rule: usize,
+    pub(super) bucket: &'a str,
+    pub(super) key: Cow<'a, str>,
+    pub(super) time: &'a str,
+    pub(super) id: Option<&'a str>,
+    pub(super) bytes_sent: f64,
+}
+
+impl Counting<'_> {
+    /// Adds it to `accesses`. Fails if its time is none, or its names can be no object's.
+    pub(super) fn add(&self, accesses: &mut FileAccesses) -> Result<(), Reason> {
+        let time = whole_seconds(self.time)
+            .or_else(|| {
+                let time = DateTime::parse_from_rfc3339(self.time).ok()?;
+                DateTime::from_timestamp(time.timestamp(), 0)
+            })
+            .ok_or_else(|| Reason::field("eventTime", self.time))?;
+        // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
+        let bytes_sent = self.bytes_sent as u64;
+        accesses.push(self.bucket, &self.key, time, self.id.map(EventIdentity::of_event_id), bytes_sent, self.rule)?;
+        Ok(())
     }
 }
 
 impl<'a> RequestParameters<'a> {
     /// Adds a parameter by its name, unless that is there already.
-    pub(super) fn name(&mut self, name: Cow<'a, str>, is_there: bool) {
+    fn name(&mut self, name: Cow<'a, str>, is_there: bool) {
         if !self.names.iter().any(|(carried, _)| *carried == name) {
             self.names.push((name, is_there));
         }
     }
 
-    pub(super) fn carries(&self, name: &str) -> bool {
+    fn carries(&self, name: &str) -> bool {
         self.names.iter().any(|(carried, is_there)| carried == name && *is_there)
     }
 
     /// Whether the request is about an object, of a bucket that is counted. The key may still be none.
-    pub(super) fn may_count(&self, rules: &CountingRules) -> bool {
+    fn may_count(&self, rules: &CountingRules) -> bool {
         text(&self.bucket).is_some_and(|bucket| bucket.starts_with(&rules.bucket_prefix))
             && match &self.key {
                 None | Some(Scalar::Absent) => false,

@@ -191,6 +191,65 @@ fn the_session_and_its_role_are_excluded() {
 }
 
 #[test]
+fn a_record_like_one_before_is_read_by_its_shape_and_judged_by_its_own_values() {
+    let parser = CloudTrailParser::new(rules());
+    let record = |event: &str, source: &str, bucket: &str, key: &str, bytes: &str| {
+        format!(
+            r#"{{"eventTime":"2024-03-31T23:59:59Z","eventSource":"{source}","eventName":"{event}","note":[1,{{"a\"":-2.5e3}},null],"requestParameters":{{"bucketName":"{bucket}","key":"{key}"}},"additionalEventData":{{"bytesTransferredOut":{bytes}}}}}"#
+        )
+    };
+    let s3 = "s3.amazonaws.com";
+    let first = record("PutObject", s3, "siuu1", "a", "1");
+    let end = " ".repeat(64);
+    let check = |record: &str, want: &[(&str, u64)]| {
+        let text = format!("{record}{end}");
+        let mut scanner = Scanner::new();
+        let scan = scanner.scan_object(text.as_bytes(), usize::MAX);
+        let index = scanner.index(&text.as_bytes()[..scan.end.unwrap()]);
+        let mut shapes = Shapes::default();
+        assert_eq!(shapes.read(index, text.as_bytes(), true, &rules()).err(), Some(Stop::Odd));
+        let mut first_scanner = Scanner::new();
+        first_scanner.scan_object(first.as_bytes(), usize::MAX);
+        let first_index = first_scanner.index(first.as_bytes());
+        let mut lesson = Lesson::default();
+        walk::record(first_index, true, &rules(), &mut lesson).unwrap();
+        shapes.learn(first_index, &lesson);
+        let by_shape = shapes.read(index, text.as_bytes(), true, &rules());
+        assert_ne!(by_shape.as_ref().err(), Some(&Stop::Odd), "{record}");
+        let mut accesses = FileAccesses::default();
+        if let Ok(counting) = by_shape {
+            counting.add(&mut accesses).unwrap();
+        }
+        let got: Vec<_> = accesses.iter().map(|access| (access.key, access.bytes_sent)).collect();
+        assert_eq!(got, want, "{record}");
+        assert_eq!(parser.parse(record.as_bytes(), 20).accesses, accesses, "{record}");
+    };
+    check(&first, &[("a", 1)]);
+    check(&record("PutObject", s3, "siuu-another", &"k".repeat(300), "123456"), &[(&"k".repeat(300), 123_456)]);
+    check(&record("PutObject", s3, "siuu1", r#"b\"}{,\\"#, "2.0"), &[(r#"b"}{,\"#, 2)]);
+    check(&record("HeadObject", s3, "siuu1", "a", "1"), &[]);
+    check(&record("PutObject", "ec2.amazonaws.com", "siuu1", "a", "1"), &[]);
+    check(&record("PutObject", s3, "other", "a", "1"), &[]);
+    check(&record("PutObject", s3, "siuu1", "", "1"), &[]);
+}
+
+#[test]
+fn ever_new_shapes_take_no_more_memory() {
+    let parser = CloudTrailParser::new(rules());
+    for n in 0..20_000 {
+        let long = "x".repeat(n % 500);
+        let record = put(&format!("k{n}")).replace("{\"eventV", &format!("{{\"x{n}{long}\":1,\"eventV"));
+        assert_eq!(parser.parse(record.as_bytes(), 20).accesses.len(), 1);
+    }
+    let huge = put("a").replace("{\"eventV", &format!("{{\"x\":[{}0],\"eventV", "null,".repeat(300_000)));
+    assert_eq!(parser.parse(huge.as_bytes(), 20).accesses.len(), 1);
+    for shapes in parser.shapes.lock().unwrap().iter() {
+        let (nodes, pieces) = shapes.sizes();
+        assert!(nodes < 5_000 && pieces < 25_000, "{nodes} {pieces}");
+    }
+}
+
+#[test]
 fn broken_records_without_end_do_not_take_forever() {
     let text = "{\"eventVersion\":\"".repeat(200_000);
     assert!(parse(text).records_bad > 0);
@@ -522,16 +581,17 @@ proptest! {
         let Some(end) = scan.end else { return Ok(()) };
         let text = &text[..end];
         let rules = rules();
-        let count = |record: &Record<'_>| {
+        let counted = |count: &dyn Fn(&mut FileAccesses) -> Result<(), Reason>| {
             let mut accesses = FileAccesses::default();
-            let bad = record.count(&rules, &mut accesses).is_err();
+            let bad = count(&mut accesses).is_err();
             (accesses, bad)
         };
-        let read = serde_json::from_slice::<Record<'_>>(text).ok().map(|record| count(&record));
-        match walk::record(scanner.index(text), scan.has_backslash, &rules) {
-            Ok(record) => {
+        let read = serde_json::from_slice::<Record<'_>>(text).ok();
+        let read = read.map(|record| counted(&|accesses| record.count(&rules, accesses)));
+        match walk::record(scanner.index(text), scan.has_backslash, &rules, &mut Lesson::default()) {
+            Ok(counting) => {
                 if let Some(read) = read {
-                    prop_assert_eq!(count(&record), read);
+                    prop_assert_eq!(counted(&|accesses| counting.add(accesses)), read);
                 }
             }
             Err(Stop::CannotCount) => {
@@ -539,6 +599,31 @@ proptest! {
             }
             Err(Stop::Odd) => {}
         }
+    }
+
+    #[test]
+    fn what_was_learnt_from_other_records_changes_nothing(
+        records in prop::collection::vec(
+            prop_oneof![any_record().prop_map(|record| record.to_string()), misleading_record()], 1..5),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 1..8),
+        damage in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop::sample::select(b"\"\\{}[]:,a0-.e\n\x01".to_vec())), 0..4),
+        filler in "[a-z]{0,80}",
+    ) {
+        // Records of the same shapes, with longer values, in another order, and some damaged.
+        let later: Vec<String> = order.iter().map(|of| of.get(&records).replace("siuu", "siuux").replace("user/", &filler)).collect();
+        let mut text = format!("{{\"Records\":[{}]}}", later.join(",")).into_bytes();
+        for (at, byte) in damage {
+            let at = at.index(text.len());
+            text[at] = byte;
+        }
+        let parser = CloudTrailParser::new(rules());
+        parser.parse(format!("[{}]", records.join(",")).as_bytes(), 20);
+        for record in &later {
+            // Each alone by a parser that knows no other.
+            prop_assert_eq!(parser.parse(record.as_bytes(), 20), parse(record), "{}", record);
+        }
+        prop_assert_eq!(parser.parse(&text, 20), parse(&text), "{}", String::from_utf8_lossy(&text));
     }
 
     #[test]

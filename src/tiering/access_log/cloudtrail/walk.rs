@@ -1,23 +1,21 @@
 //! A record by its quotes and braces, for as long as it may still count.
 //!
 //! The scan that found the end of the record has left behind where its quotes and braces are, so a string costs a few
-//! instructions whatever its length, and a whole object not much more. Members come in the order of the file, and the
-//! first one that settles that the record does not count ends the walk: of most records that is their `eventName`, or
-//! their `requestParameters`, a third of the way in.
+//! instructions whatever its length. Members come in the order of the file, and the first one that settles that the record
+//! does not count ends the walk. Of a record that counts the walk also says where the values are that decide it, a
+//! [`Lesson`], so that the next one of that shape needs no walk.
 //!
-//! The walk understands the JSON that logs are made of and nothing beyond. Whatever strikes it as odd ([`Stop::Odd`]) it
-//! leaves to the parser, which knows what is bad and what is only unusual. What it does not look into (the inside of
-//! strings, objects and arrays that do not matter) may be anything.
+//! The walk understands the records that logs are made of and nothing beyond. Whatever strikes it as odd ([`Stop::Odd`]),
+//! such as a time that is no string, it leaves to the parser, which knows what is bad and what is only unusual. What it does
+//! not look into (the inside of strings, objects and arrays that do not matter) may be anything.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use super::super::json_scan::Index;
-use super::record::{
-    AdditionalEventData, Record, RequestParameters, Scalar, SessionContext, SessionIssuer, UserIdentity,
-};
+use super::record::{Counting, Scalar};
+use super::shape::{Lesson, Role};
 use crate::tiering::access::CountingRules;
 
 /// Why a walk ended before the record did.
@@ -29,196 +27,263 @@ pub(super) enum Stop {
     Odd,
 }
 
-/// Reads the record that `index` is of. `has_backslash` may only be false if there is none in it.
-pub(super) fn record<'a>(index: Index<'a>, has_backslash: bool, rules: &CountingRules) -> Result<Record<'a>, Stop> {
-    let escapes = match has_backslash {
-        true => memchr(b'\\', index.text).unwrap_or(usize::MAX)..memrchr(b'\\', index.text).map_or(0, |last| last + 1),
-        false => 0..0,
-    };
-    let mut cursor = Cursor { text: index.text, marks: index.marks, at: 0, mark: 0, escapes };
-    let mut record = Record::default();
-    // Where the values begin of what is only read of records that count: all but a few do not.
-    let (mut caller, mut time, mut id, mut shared_id, mut additional) = (None, None, None, None, None);
-    let mut event = None;
-    cursor.members(|cursor, name| {
+/// Reads the record that `index` is of, which counts if nothing stops the walk; `lesson` is where its values are.
+/// `has_backslash` may only be false if there is none in it.
+pub(super) fn record<'a>(
+    index: Index<'a>,
+    has_backslash: bool,
+    rules: &CountingRules,
+    lesson: &mut Lesson,
+) -> Result<Counting<'a>, Stop> {
+    let mut walk = Walk { index, at: 0, has_backslash, rules, met: Met::default(), lesson };
+    let (mut has_source, mut has_error, mut has_caller, mut has_request, mut has_more) = Default::default();
+    walk.members(|walk, name| {
+        let is_first = |has: &mut bool| !std::mem::replace(has, true);
         match name {
-            b"eventName" if event.is_none() => {
-                event = Some(cursor.place());
-                match cursor.plain_string()? {
-                    Some(raw) => stop_unless(rules.rules.iter().any(|rule| rule.event.as_bytes() == raw))?,
-                    None => cursor.skip()?,
-                }
+            b"eventName" if walk.met.event.is_none() => {
+                walk.take(Role::Event)?;
+                if has_request { walk.met.rule(rules).map(drop) } else { Ok(()) }
             }
-            b"eventSource" if record.event_source.is_none() => {
-                let start = cursor.place();
-                record.event_source = Some(match cursor.plain_string()? {
-                    Some(b"s3.amazonaws.com") => Scalar::Text(Cow::Borrowed("s3.amazonaws.com")),
-                    _ => cursor.scalar_at(start)?,
-                });
-                stop_unless(!record.is_of_another_service())?;
+            b"eventSource" if is_first(&mut has_source) => walk.take(Role::Source),
+            b"errorCode" if is_first(&mut has_error) => {
+                stop_unless(walk.peek()? == b'n')?;
+                walk.skip()
             }
-            b"errorCode" if record.error_code.is_none() => {
-                record.error_code = Some(cursor.scalar()?);
-                stop_unless(!record.has_failed())?;
+            b"requestParameters" if is_first(&mut has_request) => {
+                stop_unless(walk.peek()? == b'{')?;
+                walk.request_parameters()?;
+                if walk.met.event.is_some() { walk.met.rule(rules).map(drop) } else { Ok(()) }
             }
-            b"requestParameters" if record.request.is_none() => {
-                let (mut request, key) = cursor.request_parameters(rules)?;
-                let resume = cursor.place();
-                if let Some(event) = event {
-                    let event = cursor.scalar_at(event)?;
-                    let is_counted = |event| rules.rule_for(event, |name| request.carries(name)).is_some();
-                    stop_unless(event.text().is_some_and(is_counted))?;
-                    record.event_name = Some(event);
-                }
-                request.key = key.map(|key| cursor.scalar_at(key)).transpose()?;
-                stop_unless(request.may_count(rules))?;
-                record.request = Some(request);
-                cursor.go_to(resume);
-            }
-            b"userIdentity" => cursor.skip_to_read_later(&mut caller)?,
-            b"eventTime" => cursor.skip_to_read_later(&mut time)?,
-            b"eventID" => cursor.skip_to_read_later(&mut id)?,
-            b"sharedEventID" => cursor.skip_to_read_later(&mut shared_id)?,
-            b"additionalEventData" => cursor.skip_to_read_later(&mut additional)?,
-            _ => cursor.skip()?,
+            b"userIdentity" if is_first(&mut has_caller) => walk.user_identity(),
+            b"additionalEventData" if is_first(&mut has_more) => walk.additional(),
+            b"eventTime" if walk.met.time.is_none() => walk.take(Role::Time),
+            b"eventID" if walk.met.id.is_none() => walk.take(Role::Id),
+            b"sharedEventID" if walk.met.shared_id.is_none() => walk.take(Role::SharedId),
+            _ => walk.skip(),
         }
-        Ok(())
     })?;
-    if cursor.at != cursor.text.len() {
+    if walk.at != index.text.len() {
         return Err(Stop::Odd);
     }
-    let mut scalar = |start: Option<Place>| start.map(|start| cursor.scalar_at(start)).transpose();
-    if record.event_name.is_none() {
-        record.event_name = scalar(event)?;
+    walk.lesson.carried = walk.met.carried;
+    walk.met.counting(has_backslash, rules)
+}
+
+/// What has been met of a record; of what is there twice, the first.
+#[derive(Debug, Default)]
+pub(super) struct Met<'a> {
+    event: Option<&'a [u8]>,
+    time: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+    shared_id: Option<&'a [u8]>,
+    bucket: Option<&'a [u8]>,
+    /// Perhaps with escapes.
+    key: Option<&'a [u8]>,
+    pub(super) bytes_sent: f64,
+    /// Of each rule, by its place, a bit: whether the request carries what it asks for.
+    pub(super) carried: u64,
+}
+
+/// More rules than have a bit are for the parser.
+const MAX_RULES: usize = 64;
+
+impl<'a> Met<'a> {
+    /// Takes what stands between the quotes of a value.
+    #[inline(always)]
+    pub(super) fn take(
+        &mut self,
+        role: Role,
+        raw: &'a [u8],
+        has_backslash: bool,
+        rules: &CountingRules,
+    ) -> Result<(), Stop> {
+        if has_backslash && role != Role::Key && memchr(b'\\', raw).is_some() {
+            return Err(Stop::Odd);
+        }
+        match role {
+            Role::Event => {
+                stop_unless(rules.rules.iter().any(|rule| rule.event.as_bytes() == raw))?;
+                self.event = Some(raw);
+            }
+            Role::Source => stop_unless(raw == b"s3.amazonaws.com")?,
+            Role::Bucket => {
+                stop_unless(raw.starts_with(rules.bucket_prefix.as_bytes()))?;
+                self.bucket = Some(raw);
+            }
+            Role::Key => {
+                stop_unless(!raw.is_empty())?;
+                self.key = Some(raw);
+            }
+            Role::Caller => stop_unless(!rules.excludes(text(raw)?))?,
+            Role::Time => self.time = Some(raw),
+            Role::Id => self.id = Some(raw),
+            Role::SharedId => self.shared_id = Some(raw),
+            Role::BytesSent | Role::None => {}
+        }
+        Ok(())
     }
-    record.event_time = scalar(time)?;
-    record.event_id = scalar(id)?;
-    record.shared_event_id = scalar(shared_id)?;
-    if let Some(start) = caller {
-        cursor.go_to(start);
-        record.user_identity = Some(cursor.user_identity()?);
+
+    /// The first rule that the record fits.
+    fn rule(&self, rules: &CountingRules) -> Result<usize, Stop> {
+        if rules.rules.len() > MAX_RULES {
+            return Err(Stop::Odd);
+        }
+        let event = self.event.ok_or(Stop::CannotCount)?;
+        let place = rules.rules.iter().enumerate().position(|(i, rule)| {
+            rule.event.as_bytes() == event && (rule.with_parameter.is_none() || self.carried >> i & 1 == 1)
+        });
+        place.ok_or(Stop::CannotCount)
     }
-    if let Some(start) = additional {
-        cursor.go_to(start);
-        record.additional = Some(cursor.additional()?);
+
+    /// What is to be added, once the record is at its end.
+    pub(super) fn counting(self, has_backslash: bool, rules: &CountingRules) -> Result<Counting<'a>, Stop> {
+        let rule = self.rule(rules)?;
+        let (Some(bucket), Some(key)) = (self.bucket, self.key) else { return Err(Stop::CannotCount) };
+        let key = match has_backslash && memchr(b'\\', key).is_some() {
+            false => Cow::Borrowed(text(key)?),
+            true => serde_json::from_slice(&[b"\"", key, b"\""].concat()).map(Cow::Owned).map_err(|_| Stop::Odd)?,
+        };
+        let id = [self.shared_id, self.id].into_iter().flatten().find(|id| !id.is_empty());
+        Ok(Counting {
+            rule,
+            bucket: text(bucket)?,
+            key,
+            time: text(self.time.ok_or(Stop::Odd)?)?,
+            id: id.map(text).transpose()?,
+            bytes_sent: self.bytes_sent,
+        })
     }
-    Ok(record)
 }
 
 fn stop_unless(may_count: bool) -> Result<(), Stop> {
     if may_count { Ok(()) } else { Err(Stop::CannotCount) }
 }
 
-/// Where a cursor was.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    at: usize,
-    mark: usize,
+/// What stands in a string without escapes.
+fn text(raw: &[u8]) -> Result<&str, Stop> {
+    // Without a way out in the middle, which is what makes it fast.
+    if raw.iter().fold(false, |any, byte| any | (*byte < b' ')) {
+        return Err(Stop::Odd);
+    }
+    std::str::from_utf8(raw).map_err(|_| Stop::Odd)
 }
 
-struct Cursor<'a> {
-    text: &'a [u8],
-    marks: &'a [u32],
-    at: usize,
-    /// The number of the first mark that is not before `at`.
-    mark: usize,
-    /// All backslashes are in there.
-    escapes: Range<usize>,
+/// What a number means.
+pub(super) fn number(literal: &[u8]) -> Result<f64, Stop> {
+    match serde_json::from_slice(literal) {
+        Ok(Scalar::Number(number)) => Ok(number),
+        _ => Err(Stop::Odd),
+    }
 }
 
-impl<'a> Cursor<'a> {
-    /// Reads all of it but the key, of which it says where it begins.
-    fn request_parameters(&mut self, rules: &CountingRules) -> Result<(RequestParameters<'a>, Option<Place>), Stop> {
-        let mut request = RequestParameters::default();
-        let mut key = None;
-        self.members_if_object(|cursor, name| {
-            let name_text = || std::str::from_utf8(name).map_err(|_| Stop::Odd);
-            let is_asked_for = rules
-                .rules
-                .iter()
-                .any(|rule| rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name));
-            let start = cursor.place();
-            match name {
-                b"bucketName" if request.bucket.is_none() => {
-                    if let Some(raw) = cursor.plain_string()? {
-                        stop_unless(raw.starts_with(rules.bucket_prefix.as_bytes()))?;
-                    }
-                    request.bucket = Some(cursor.scalar_at(start)?);
-                }
-                b"key" => cursor.skip_to_read_later(&mut key)?,
-                _ => cursor.skip()?,
-            }
-            if is_asked_for {
-                let is_null = cursor.text[start.at] == b'n';
-                request.name(Cow::Borrowed(name_text()?), !is_null);
-            }
-            Ok(())
-        })?;
-        Ok((request, key))
+/// Where a number, true, false or null ends that begins at `start`, or what could be one.
+pub(super) fn literal_end(text: &[u8], start: usize) -> usize {
+    let goes_on = |byte: &&u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E');
+    start + text[start..].iter().take_while(goes_on).count()
+}
+
+struct Walk<'a, 'w> {
+    index: Index<'a>,
+    at: usize,
+    has_backslash: bool,
+    rules: &'w CountingRules,
+    met: Met<'a>,
+    lesson: &'w mut Lesson,
+}
+
+impl<'a> Walk<'a, '_> {
+    /// Goes over a value that should be a string, and takes it for what it is.
+    fn take(&mut self, role: Role) -> Result<(), Stop> {
+        self.lesson.roles.push((self.at, role));
+        let raw = self.string()?;
+        self.met.take(role, raw, self.has_backslash, self.rules)
     }
 
-    fn user_identity(&mut self) -> Result<UserIdentity<'a>, Stop> {
-        let mut identity = UserIdentity::default();
-        self.members_if_object(|cursor, name| {
-            match name {
-                b"arn" if identity.arn.is_none() => identity.arn = Some(cursor.scalar()?),
-                b"sessionContext" if identity.session_context.is_none() => {
-                    let mut context = SessionContext::default();
-                    cursor.members_if_object(|cursor, name| match name {
-                        b"sessionIssuer" if context.session_issuer.is_none() => {
-                            let mut issuer = SessionIssuer::default();
-                            cursor.members_if_object(|cursor, name| match name {
-                                b"arn" if issuer.arn.is_none() => {
-                                    issuer.arn = Some(cursor.scalar()?);
-                                    Ok(())
-                                }
-                                _ => cursor.skip(),
-                            })?;
-                            context.session_issuer = Some(issuer);
-                            Ok(())
-                        }
-                        _ => cursor.skip(),
-                    })?;
-                    identity.session_context = Some(context);
+    fn request_parameters(&mut self) -> Result<(), Stop> {
+        let mut asked_before = 0;
+        self.members(|walk, name| {
+            for (i, rule) in walk.rules.rules.iter().enumerate().take(MAX_RULES) {
+                let is_asked = rule.with_parameter.as_ref().is_some_and(|asked| asked.as_bytes() == name);
+                if is_asked && asked_before >> i & 1 == 0 {
+                    asked_before |= 1_u64 << i;
+                    walk.met.carried |= u64::from(walk.peek()? != b'n') << i;
                 }
-                _ => cursor.skip()?,
             }
-            Ok(())
+            match name {
+                b"bucketName" if walk.met.bucket.is_none() => {
+                    stop_unless(walk.peek()? == b'"')?;
+                    walk.take(Role::Bucket)
+                }
+                b"key" if walk.met.key.is_none() => {
+                    stop_unless(walk.peek()? != b'n')?;
+                    walk.take(Role::Key)
+                }
+                _ => walk.skip(),
+            }
         })?;
-        Ok(identity)
+        stop_unless(self.met.bucket.is_some() && self.met.key.is_some())
     }
 
-    fn additional(&mut self) -> Result<AdditionalEventData<'a>, Stop> {
-        let mut additional = AdditionalEventData::default();
-        self.members_if_object(|cursor, name| match name {
-            b"bytesTransferredOut" if additional.bytes_out.is_none() => {
-                additional.bytes_out = Some(cursor.scalar()?);
+    fn user_identity(&mut self) -> Result<(), Stop> {
+        let (mut has_arn, mut has_session) = (false, false);
+        self.members_if_object(|walk, name| match name {
+            b"arn" if !std::mem::replace(&mut has_arn, true) => walk.caller(),
+            b"sessionContext" if !std::mem::replace(&mut has_session, true) => walk.session_context(),
+            _ => walk.skip(),
+        })
+    }
+
+    fn session_context(&mut self) -> Result<(), Stop> {
+        let (mut has_issuer, mut has_arn) = (false, false);
+        self.members_if_object(|walk, name| match name {
+            b"sessionIssuer" if !std::mem::replace(&mut has_issuer, true) => {
+                walk.members_if_object(|walk, name| match name {
+                    b"arn" if !std::mem::replace(&mut has_arn, true) => walk.caller(),
+                    _ => walk.skip(),
+                })
+            }
+            _ => walk.skip(),
+        })
+    }
+
+    fn caller(&mut self) -> Result<(), Stop> {
+        if self.peek()? == b'"' { self.take(Role::Caller) } else { self.skip() }
+    }
+
+    fn additional(&mut self) -> Result<(), Stop> {
+        let mut has_bytes = false;
+        self.members_if_object(|walk, name| match name {
+            b"bytesTransferredOut" if !std::mem::replace(&mut has_bytes, true) => {
+                let start = walk.at;
+                let is_number = matches!(walk.peek()?, b'-' | b'0'..=b'9');
+                walk.skip()?;
+                if is_number {
+                    walk.lesson.roles.push((start, Role::BytesSent));
+                    walk.met.bytes_sent = number(&walk.index.text[start..walk.at])?;
+                }
                 Ok(())
             }
-            _ => cursor.skip(),
-        })?;
-        Ok(additional)
+            _ => walk.skip(),
+        })
     }
 
     /// Goes over the members of what is here, if that is an object, and over it, if not.
-    #[inline(always)]
     fn members_if_object(&mut self, member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
         if self.peek()? == b'{' { self.members(member) } else { self.skip() }
     }
 
     /// Goes over the members of the object that begins here. `member` is called at the value of each, with its name, and
     /// goes over it.
-    #[inline(always)]
     fn members(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Stop>) -> Result<(), Stop> {
-        self.over_brace();
+        self.at += 1;
         if self.next_byte()? == b'}' {
-            self.over_brace();
+            self.at += 1;
             return Ok(());
         }
         loop {
             let name = self.string()?;
             // `\u0065ventName` is a name too.
-            if self.has_escape(name) {
+            if self.has_backslash && memchr(b'\\', name).is_some() {
                 return Err(Stop::Odd);
             }
             if self.next_byte()? != b':' {
@@ -227,37 +292,21 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             self.next_byte()?;
             member(self, name)?;
-            match self.next_byte()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.over_brace();
-                    return Ok(());
-                }
+            let after = self.next_byte()?;
+            self.at += 1;
+            match after {
+                b',' => self.next_byte()?,
+                b'}' => return Ok(()),
                 _ => return Err(Stop::Odd),
-            }
-            self.next_byte()?;
+            };
         }
     }
 
-    fn over_brace(&mut self) {
-        self.at += 1;
-        self.mark += 1;
-    }
-
-    fn place(&self) -> Place {
-        Place { at: self.at, mark: self.mark }
-    }
-
-    fn go_to(&mut self, place: Place) {
-        (self.at, self.mark) = (place.at, place.mark);
-    }
-
     fn peek(&self) -> Result<u8, Stop> {
-        self.text.get(self.at).copied().ok_or(Stop::Odd)
+        self.index.text.get(self.at).copied().ok_or(Stop::Odd)
     }
 
     /// The next byte that is no space, and goes there.
-    #[inline(always)]
     fn next_byte(&mut self) -> Result<u8, Stop> {
         loop {
             match self.peek()? {
@@ -267,86 +316,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Whether there is a backslash in `raw`, the string that the cursor has just gone over.
-    #[inline(always)]
-    fn has_escape(&self, raw: &[u8]) -> bool {
-        self.at > self.escapes.start && self.at - raw.len() <= self.escapes.end && memchr(b'\\', raw).is_some()
-    }
-
     /// What stands between the quotes of the string that begins here.
-    #[inline(always)]
     fn string(&mut self) -> Result<&'a [u8], Stop> {
-        let [open, close] = *self.marks.get(self.mark..).and_then(<[u32]>::first_chunk).ok_or(Stop::Odd)?;
-        let close = close as usize;
-        // A brace is no quote; but where this is one, so is the next, for in a string nothing else is marked.
-        if open as usize != self.at || self.peek()? != b'"' {
+        if self.peek()? != b'"' {
             return Err(Stop::Odd);
         }
-        let raw = self.text.get(self.at + 1..close).ok_or(Stop::Odd)?;
-        self.at = close + 1;
-        self.mark += 2;
-        Ok(raw)
-    }
-
-    /// Goes over the string that begins here and gives what stands in it, if that means what it looks like; stays where it
-    /// is if there is another value, or one with escapes.
-    #[inline(always)]
-    fn plain_string(&mut self) -> Result<Option<&'a [u8]>, Stop> {
-        let start = self.place();
-        if self.peek()? != b'"' {
-            return Ok(None);
-        }
-        let raw = self.string()?;
-        if self.has_escape(raw) {
-            self.go_to(start);
-            return Ok(None);
-        }
-        Ok(Some(raw))
-    }
-
-    /// Goes over a value, and keeps in `start` where it begins, if it is the first of its name.
-    #[inline(always)]
-    fn skip_to_read_later(&mut self, start: &mut Option<Place>) -> Result<(), Stop> {
-        start.get_or_insert(self.place());
-        self.skip()
-    }
-
-    /// Reads the value that begins at `start`.
-    fn scalar_at(&mut self, start: Place) -> Result<Scalar<'a>, Stop> {
-        self.go_to(start);
-        self.scalar()
-    }
-
-    /// Reads the value that begins here.
-    fn scalar(&mut self) -> Result<Scalar<'a>, Stop> {
-        let start = self.at;
-        match self.peek()? {
-            b'"' => {
-                let raw = self.string()?;
-                if self.has_escape(raw) {
-                    return serde_json::from_slice(&self.text[start..self.at]).map_err(|_| Stop::Odd);
-                }
-                let text = std::str::from_utf8(raw).map_err(|_| Stop::Odd)?;
-                // Without a way out in the middle, which is what makes it fast.
-                if text.bytes().fold(false, |any, byte| any | (byte < b' ')) {
-                    return Err(Stop::Odd);
-                }
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-            b'{' | b'[' => self.skip().map(|()| Scalar::Other),
-            _ => {
-                self.skip()?;
-                match &self.text[start..self.at] {
-                    b"null" => Ok(Scalar::Absent),
-                    b"true" | b"false" => Ok(Scalar::Other),
-                    number => serde_json::from_slice(number).map_err(|_| Stop::Odd),
-                }
-            }
-        }
+        let start = self.at + 1;
+        // In a string nothing is marked, so this is the quote that ends it.
+        let end = self.index.next(start).ok_or(Stop::Odd)?;
+        self.at = end + 1;
+        Ok(&self.index.text[start..end])
     }
 
     /// Goes over the value that begins here.
-    #[inline(always)]
     fn skip(&mut self) -> Result<(), Stop> {
         match self.peek()? {
             b'"' => {
@@ -360,22 +342,20 @@ impl<'a> Cursor<'a> {
     }
 
     fn skip_object(&mut self) -> Result<(), Stop> {
-        if self.marks.get(self.mark).is_none_or(|mark| *mark as usize != self.at) {
-            return Err(Stop::Odd);
-        }
         let mut depth = 0_usize;
         loop {
-            let mark = *self.marks.get(self.mark).ok_or(Stop::Odd)? as usize;
-            self.mark += 1;
-            match self.text[mark] {
-                b'{' => depth += 1,
-                b'}' if depth == 1 => {
-                    self.at = mark + 1;
-                    return Ok(());
+            self.at = self.index.next(self.at).ok_or(Stop::Odd)?;
+            match self.peek()? {
+                b'"' => {
+                    self.string()?;
+                    continue;
                 }
-                b'}' => depth -= 1,
-                // A quote; the next is the one that ends the string.
-                _ => self.mark += 1,
+                b'{' => depth += 1,
+                _ => depth -= 1,
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Ok(());
             }
         }
     }
@@ -407,17 +387,13 @@ impl<'a> Cursor<'a> {
 
     /// A number, true, false or null, or what could be.
     fn skip_literal(&mut self) -> Result<(), Stop> {
-        let rest = &self.text[self.at..];
-        let len = rest
-            .iter()
-            .take_while(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'E'))
-            .count();
-        let literal = &rest[..len];
+        let end = literal_end(self.index.text, self.at);
+        let literal = &self.index.text[self.at..end];
+        self.at = end;
         let is_value = match literal.first() {
             Some(b'-' | b'0'..=b'9') => true,
             _ => matches!(literal, b"null" | b"true" | b"false"),
         };
-        self.at += len;
         if is_value { Ok(()) } else { Err(Stop::Odd) }
     }
 }
