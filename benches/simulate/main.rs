@@ -10,8 +10,7 @@
 mod generators;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use figment::Figment;
@@ -97,20 +96,8 @@ fn trace_of(kind: &Kind, seed: u64, objects: u32, days: u32) -> Trace {
 
 fn compare(setup: &Setup<'_>, trace: &Trace) -> Comparison {
     let parts = Comparison::parts(trace, &Replayed::ALL);
-    let next = AtomicUsize::new(0);
-    let comparison = Mutex::new(Comparison::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let bill = part.replay(setup, trace);
-                    comparison.lock().expect("no thread panics with it").add(part, &bill);
-                }
-            });
-        }
-    });
-    comparison.into_inner().expect("no thread panics with it")
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Comparison::replay(setup, trace, &parts, threads, || {})
 }
 
 /// A year of ten accesses an object, all policies and cadences.

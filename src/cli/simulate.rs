@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
@@ -23,7 +22,7 @@ use crate::report::simulation;
 use crate::tiering::cost::Prices;
 use crate::tiering::policy::frequency::Frequency;
 use crate::tiering::policy::recency::{Recency, RecencyStep};
-use crate::tiering::simulate::comparison::{Comparison, Line};
+use crate::tiering::simulate::comparison::{Comparison, Figure, Line};
 use crate::tiering::simulate::policies::{Replayed, Setup};
 use crate::tiering::simulate::replay::Cadence;
 use crate::tiering::simulate::trace::{Trace, TraceReader};
@@ -212,21 +211,8 @@ fn compare(
     let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency };
     let parts = Comparison::parts(trace, wanted);
     progress.phase("replaying", Some(parts.len() as u64));
-    let next = AtomicUsize::new(0);
-    let comparison = Mutex::new(Comparison::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let bill = part.replay(&setup, trace);
-                    comparison.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(part, &bill);
-                    progress.add_done(1);
-                }
-            });
-        }
-    });
-    Ok(comparison.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(Comparison::replay(&setup, trace, &parts, threads, || progress.add_done(1)))
 }
 
 fn output(args: &Args, read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> Output {
@@ -254,42 +240,24 @@ fn output(args: &Args, read: &ReadTrace, comparison: &Comparison, prices: &Price
 }
 
 fn text(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "policy",
-        "cost",
-        "storage",
-        "retrieval",
-        "requests",
-        "early deletion",
-        "monitoring",
-        "moves",
-        "delayed reads",
-        "/ standard",
-        "/ optimum",
-        "weekly",
-        "monthly",
-    ]);
     let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
-    for policy in wanted {
-        let Some(line) = comparison.line(*policy, Cadence::Daily) else { continue };
+    let shown = |figure| match figure {
+        Figure::Usd(usd) => format!("{usd:.2}"),
+        Figure::Count(count) => count.to_string(),
+        Figure::Ratio(of) => ratio(of),
+    };
+    let lines: Vec<_> =
+        wanted.iter().filter_map(|policy| Some((*policy, comparison.line(*policy, Cadence::Daily)?))).collect();
+    let mut table = Table::new();
+    let names = lines.iter().take(1).flat_map(|(_, line)| line.columns().map(|(name, _)| name));
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["policy"].into_iter().chain(names).chain(["weekly", "monthly"]));
+    for (policy, line) in &lines {
         let at = |cadence| ratio(comparison.line(*policy, cadence).and_then(|line| line.ratio_to_optimum));
-        let usd = |usd: f64| format!("{usd:.2}");
-        table.add_row([
-            line.policy.to_owned(),
-            usd(line.cost_usd),
-            usd(line.storage_usd),
-            usd(line.retrieval_usd),
-            usd(line.requests_usd),
-            usd(line.early_deletion_usd),
-            usd(line.monitoring_usd),
-            line.moves.to_string(),
-            line.delayed_reads.to_string(),
-            ratio(line.ratio_to_standard),
-            ratio(line.ratio_to_optimum),
-            at(Cadence::Weekly),
-            at(Cadence::Monthly),
-        ]);
+        let figures = line.columns().map(|(_, figure)| shown(figure));
+        let cadences = [Cadence::Weekly, Cadence::Monthly].map(at);
+        table.add_row([line.policy.to_owned()].into_iter().chain(figures).chain(cadences));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
