@@ -23,6 +23,7 @@ The policy names the tables, queues, buckets and prefixes of the configuration, 
   restore     restore requests, their completion, the copy back
   replicate   new objects into other buckets, whose own policies have to allow it too
   plan        reads the ledger and the heads of objects: `plan`, `explain` and `report`; `transition` has all of it
+  simulate    reads the logs and lists the buckets that they tell of: `simulate` without --trace
   check       reads how tables, queues and buckets are set: `check` and `status`
   init        makes tables and queues; for whoever runs `tierd init` once, and no part of `all`
   import      `tierd ledger import`, of the table that --table names; no part of `all`

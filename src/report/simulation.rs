@@ -24,7 +24,10 @@ const COLOURS: [&str; Costs::PARTS.len()] = ["c-glacier", "c-standard", "c-ia", 
 /// Everything that the page shows.
 #[derive(Debug)]
 pub struct Page<'a> {
+    /// What is replayed, for people.
     pub trace: &'a str,
+    /// What to know of it, a line each.
+    pub notes: &'a [String],
     pub objects: usize,
     pub first_day: Day,
     pub days: u16,
@@ -43,7 +46,7 @@ impl Page<'_> {
              <meta name=\"referrer\" content=\"no-referrer\">\n\
              <title>Simulation</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n\
              <header><h1>Simulation</h1><p class=\"soft\">{} · {} objects over {} days · prices of {}, {}</p>\
-             <p class=\"lead\">{}</p></header>\n<main>{}{}<section><h2>Over time</h2>\
+             <p class=\"lead\">{}</p>{}</header>\n<main>{}{}<section><h2>Over time</h2>\
              <p class=\"soft\">What each policy would have cost, by periods of days, when run daily.</p>{}{charts}</section></main>\n\
              <footer><p class=\"soft\">Users write into STANDARD. A month has 30 days. Prices: {}.</p></footer>\n\
              </body>\n</html>\n",
@@ -53,6 +56,7 @@ impl Page<'_> {
             esc(&self.prices.region),
             self.prices.as_of,
             self.lead(),
+            self.notes.iter().map(|note| format!("<p class=\"soft\">{}</p>", esc(note))).collect::<String>(),
             self.costs(),
             self.cadences(),
             legend(),

@@ -1,7 +1,7 @@
 //! All policies over one trace, side by side.
 //!
-//! The work is cut into [`Part`]s that know nothing of each other, so that threads may take them as they come; the order in
-//! which their bills come in is of no matter.
+//! The work is cut into [`Part`]s that know nothing of each other, so that threads may take them as they come. The bills are
+//! added up in the order of the parts, so that the same trace gives the same figures to the last digit.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -113,24 +113,25 @@ impl Comparison {
         tell: impl Fn() + Sync,
     ) -> Self {
         let next = AtomicUsize::new(0);
-        let comparison = Mutex::new(Self::default());
+        let bills = Mutex::new(vec![Bill::default(); parts.len()]);
         std::thread::scope(|scope| {
             for _ in 0..threads.get() {
                 scope.spawn(|| {
-                    while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(part) = parts.get(at) else { break };
                         let bill = part.replay(setup, trace);
-                        comparison.lock().unwrap_or_else(PoisonError::into_inner).add(part, &bill);
+                        bills.lock().unwrap_or_else(PoisonError::into_inner)[at] = bill;
                         tell();
                     }
                 });
             }
         });
-        comparison.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a part's bill.
-    fn add(&mut self, part: &Part, bill: &Bill) {
-        *self.bills.entry((part.policy, part.cadence)).or_default() += bill;
+        let mut comparison = Self::default();
+        for (part, bill) in parts.iter().zip(&bills.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+            *comparison.bills.entry((part.policy, part.cadence)).or_default() += bill;
+        }
+        comparison
     }
 
     /// What a policy costs at a cadence; at any cadence where that makes no difference. None if it was not replayed.

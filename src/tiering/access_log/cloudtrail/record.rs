@@ -74,7 +74,10 @@ lenient! {
     UserIdentity { arn: Scalar<'a> = "arn", session_context: SessionContext<'a> = "sessionContext" }
     SessionContext { session_issuer: SessionIssuer<'a> = "sessionIssuer" }
     SessionIssuer { arn: Scalar<'a> = "arn" }
-    AdditionalEventData { bytes_out: Scalar<'a> = "bytesTransferredOut" }
+    AdditionalEventData {
+        bytes_in: Scalar<'a> = "bytesTransferredIn",
+        bytes_out: Scalar<'a> = "bytesTransferredOut",
+    }
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +118,9 @@ impl Record<'_> {
         let (Some(bucket), Some(key)) = (text(&request.bucket), &request.key) else { return Ok(()) };
         let key = key.text().ok_or_else(|| unreadable("requestParameters.key"))?;
         let time = self.time()?;
-        accesses.push(bucket, key, time, self.identity(), self.bytes_sent(), rule)?;
+        accesses.push(bucket, key, time, self.identity(), self.bytes_sent().unwrap_or(0), rule)?;
+        // What a copy or the end of an upload in parts carries is not the object.
+        accesses.note_object_bytes(if event == "PutObject" { self.bytes_received() } else { None });
         Ok(())
     }
 
@@ -155,12 +160,12 @@ impl Record<'_> {
         id(&self.shared_event_id).or_else(|| id(&self.event_id))
     }
 
-    fn bytes_sent(&self) -> u64 {
-        match self.additional.as_ref().and_then(|additional| additional.bytes_out.as_ref()) {
-            // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
-            Some(Scalar::Number(bytes)) => *bytes as u64,
-            _ => 0,
-        }
+    fn bytes_sent(&self) -> Option<u64> {
+        whole_bytes(self.additional.as_ref()?.bytes_out.as_ref()?)
+    }
+
+    fn bytes_received(&self) -> Option<u64> {
+        whole_bytes(self.additional.as_ref()?.bytes_in.as_ref()?)
     }
 }
 
@@ -183,6 +188,14 @@ impl<'a> RequestParameters<'a> {
                 None | Some(Scalar::Absent) => false,
                 Some(key) => key.text() != Some(""),
             }
+    }
+}
+
+/// CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
+fn whole_bytes(scalar: &Scalar<'_>) -> Option<u64> {
+    match scalar {
+        Scalar::Number(bytes) => Some(*bytes as u64),
+        _ => None,
     }
 }
 

@@ -191,6 +191,10 @@ impl<'a> Cursor<'a> {
     fn additional(&mut self) -> Result<AdditionalEventData<'a>, Stop> {
         let mut additional = AdditionalEventData::default();
         self.members_if_object(|cursor, name| match name {
+            b"bytesTransferredIn" if additional.bytes_in.is_none() => {
+                additional.bytes_in = Some(cursor.scalar()?);
+                Ok(())
+            }
             b"bytesTransferredOut" if additional.bytes_out.is_none() => {
                 additional.bytes_out = Some(cursor.scalar()?);
                 Ok(())
