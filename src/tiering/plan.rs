@@ -62,6 +62,10 @@ pub struct PlannedMove {
     pub monthly_saving_usd: f64,
     /// null: never, by storage alone.
     pub months_to_break_even: Option<f64>,
+    /// What the policy expects the move to save in the long run, all costs and reads counted: what a move into
+    /// Intelligent-Tiering is made for, which saves nothing in its first month. null of a policy that does not say.
+    #[serde(default)]
+    pub expected_saving_usd: Option<f64>,
 }
 
 impl PlannedMove {
@@ -86,6 +90,7 @@ impl From<Proposal> for PlannedMove {
             to: proposal.decision.target,
             policy: proposal.decision.policy,
             reason: proposal.decision.reason.to_string(),
+            expected_saving_usd: proposal.decision.reason.expected_saving_usd(),
             cost_usd: proposal.cost.one_off_usd(),
             monthly_saving_usd: proposal.cost.monthly_saving_usd,
             months_to_break_even: proposal.cost.months_to_break_even(),
@@ -194,6 +199,8 @@ pub struct Totals {
     pub bytes: u64,
     pub cost_usd: f64,
     pub monthly_saving_usd: f64,
+    /// Of those moves of which the policy says it: see [`PlannedMove::expected_saving_usd`]. None if it says it of none.
+    pub expected_saving_usd: Option<f64>,
 }
 
 impl Totals {
@@ -209,7 +216,13 @@ impl AddAssign<&PlannedMove> for Totals {
         self.bytes += planned.size;
         self.cost_usd += planned.cost_usd;
         self.monthly_saving_usd += planned.monthly_saving_usd;
+        self.expected_saving_usd = sum_of(self.expected_saving_usd, planned.expected_saving_usd);
     }
+}
+
+/// The sum of those that are there; None if neither is.
+pub(super) fn sum_of(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(|sum, usd| sum + usd)
 }
 
 /// One bucket's part in a plan.
@@ -313,6 +326,7 @@ mod tests {
             cost_usd: 0.25,
             monthly_saving_usd: 0.5,
             months_to_break_even: Some(0.5),
+            expected_saving_usd: None,
         }
     }
 
@@ -338,7 +352,12 @@ mod tests {
                 from: StorageClass::ReducedRedundancy,
                 ..planned("bucket", "line\nbreak \"quoted\" \u{1} 사진")
             },
-            PlannedMove { months_to_break_even: None, monthly_saving_usd: -0.5, ..planned("bucket", "dear") },
+            PlannedMove {
+                months_to_break_even: None,
+                monthly_saving_usd: -0.5,
+                expected_saving_usd: Some(3.5),
+                ..planned("bucket", "dear")
+            },
             PlannedMove { from: StorageClass::Glacier, policy: PolicyName::Frequency, ..planned("other", "cold") },
         ];
         let text = write(&moves);
@@ -352,6 +371,7 @@ mod tests {
         lines.sort_unstable();
         assert_eq!(read(&lines[1..].join("\n")).unwrap().len(), 3, "sorted and cut");
         assert_eq!(read(&text.replace("\"etag\"", "\"later\":1,\"etag\"")).unwrap(), moves, "fields to come");
+        assert_eq!(read(&text.replace(",\"expected_saving_usd\":null", "")).unwrap(), moves, "as older ones wrote it");
     }
 
     #[test]
@@ -393,7 +413,10 @@ mod tests {
         summary.consider(&other);
         summary.skip(&other, SkipReason::NoSaving);
 
-        assert_eq!(summary.total.planned, Totals { objects: 3, bytes: 300, cost_usd: 0.75, monthly_saving_usd: 1.5 });
+        assert_eq!(
+            summary.total.planned,
+            Totals { objects: 3, bytes: 300, cost_usd: 0.75, monthly_saving_usd: 1.5, ..Totals::default() }
+        );
         assert_eq!(summary.total.planned.months_to_break_even(), Some(0.5));
         assert_eq!((summary.total.considered, summary.by_bucket[&other].considered), (4, 2));
         assert_eq!(summary.by_bucket[&other].planned.objects, 1);

@@ -254,3 +254,6 @@ impl Ledger {
         &self.row
     }
 }
+
+#[cfg(test)]
+mod tests;
