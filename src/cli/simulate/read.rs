@@ -166,30 +166,31 @@ impl Logs {
     /// What a reader of the costs should know of the trace, a line each.
     pub fn notes(&self) -> Vec<String> {
         let LogFigures { accesses, duplicates, reads, reads_counted, .. } = self.figures;
+        let twice = match duplicates {
+            0 => String::new(),
+            some => format!("; {some} more were there twice"),
+        };
         let mut notes = vec![format!(
-            "{} log files with {} records: {accesses} reads, writes and deletions, {duplicates} of which were there twice \
-             and taken once",
+            "{} log files with {} records: {accesses} reads, writes and deletions{twice}",
             self.files, self.records
-        )
-        .replace("deletions, 0 of which were there twice and taken once", "deletions")];
-        let mut note = |count: usize, text: &str| {
+        )];
+        let mut note = |what: &str, count: usize, why: &str| {
             if count > 0 {
-                notes.push(format!("{count} {text}"));
+                notes.push(format!("{what}: {count} ({why})"));
             }
         };
+        note("objects never used in this time", self.objects_untouched, "taken as stored from the first day");
+        note("objects left out", self.objects_of_unknown_size, "neither the logs nor a listing tell their size");
         note(
-            self.objects_untouched,
-            "objects were never used in this time; they are taken as stored from the first day",
-        );
-        note(self.objects_of_unknown_size, "objects are left out: neither the logs nor a listing tell their size");
-        note(
+            "objects that are gone",
             self.objects_vanished,
-            "objects are no longer there and no log tells since when; they are taken as there to the last day",
+            "no log tells since when, so they are taken as there to the last day",
         );
-        note(self.files_unreadable, "log files could not be read to their end and are left out");
+        note("log files left out", self.files_unreadable, "they cannot be read to their end");
         note(
+            "buckets not listed",
             self.buckets_unlisted,
-            "buckets could not be listed: sizes are those of the logs, unused objects are missing",
+            "sizes are those of the logs, and unused objects are missing",
         );
         if reads_counted < reads {
             notes.push(format!(

@@ -86,7 +86,7 @@ impl Comparison {
     pub fn parts(trace: &Trace, policies: &[Replayed]) -> Vec<Part> {
         let whole = 0..trace.objects();
         let mut parts = Vec::new();
-        for policy in [Replayed::Adaptive, Replayed::Frequency, Replayed::Recency] {
+        for policy in [Replayed::Frequency, Replayed::Recency, Replayed::Adaptive] {
             if policies.contains(&policy) {
                 parts.extend(Cadence::ALL.map(|cadence| Part { policy, cadence, objects: whole.clone() }));
             }

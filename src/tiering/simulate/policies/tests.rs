@@ -23,8 +23,8 @@ fn trace_of(accesses: &[Access]) -> Trace {
     builder.finish(SizeUnknown::LeaveOut).unwrap().trace
 }
 
-fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
-    let guards = Guards {
+fn guards() -> Guards {
+    Guards {
         min_object_bytes: 128 * 1024,
         minimum_duration: Rule::Enforced,
         saving: Rule::Enforced,
@@ -34,7 +34,11 @@ fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) ->
         copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
         restore: RestoreSpeed::Standard,
         restore_days: 1,
-    };
+    }
+}
+
+fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
+    let guards = guards();
     let (recency, frequency) = (Recency::default(), Frequency::default());
     Setup { prices, guards: &guards, recency: &recency, frequency: &frequency }.replay(trace, policy, cadence)
 }
@@ -113,6 +117,71 @@ fn any_trace() -> impl Strategy<Value = Trace> {
         }
         trace_of(&accesses)
     })
+}
+
+/// Recency, asked about every object on every day.
+fn recency_without_shortcuts(setup: &Setup<'_>, trace: &Trace) -> Bill {
+    let mut ledger = Ledger::new(trace);
+    setup.each_object(trace, Cadence::Daily, |day, state, held| {
+        let row = ledger.row(state, held);
+        let decision = setup.recency.decide(row, midnight(day));
+        Answer { to: target_of(&setup.judge(row, decision, state, midnight(day))), again: day + 1 }
+    })
+}
+
+/// Frequency over a trace of one bucket, with the guards asked about every object in every run.
+fn frequency_without_shortcuts(setup: &Setup<'_>, trace: &Trace, cadence: Cadence) -> Bill {
+    let (mut course, mut ledger) = (Course::new(setup.tariff(), cadence), Ledger::new(trace));
+    let mut states = vec![ObjectState::default(); trace.objects()];
+    for day in (cadence.days()..trace.days).step_by(cadence.days().into()) {
+        let mut census = Census::default();
+        for (object, state) in states.iter_mut().enumerate() {
+            course.advance(state, trace.events_of(object), day, |_, _, _| Answer::LEAVE);
+            if let Some(held) = &state.held {
+                census.count(ledger.row(state, held));
+            }
+        }
+        let mut cut = census.cut(setup.frequency);
+        for state in &mut states {
+            let Some(mut held) = state.held else { continue };
+            let row = ledger.row(state, &held);
+            let decision = cut.decide(row);
+            if let Some(to) = target_of(&setup.judge(row, Some(decision), state, midnight(day))) {
+                course.tariff.change_class(&mut held, day, to, &mut course.bill);
+                state.held = Some(held);
+            }
+        }
+    }
+    for (object, state) in states.iter_mut().enumerate() {
+        course.advance(state, trace.events_of(object), trace.days, |_, _, _| Answer::LEAVE);
+    }
+    states.iter_mut().for_each(|state| course.settle(state, trace.days));
+    course.bill
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_asks_about_every_object_in_every_run_is_told_the_same(
+        trace in any_trace(),
+        waived in any::<bool>(),
+        max_payback_months in prop::option::of(1.0..12.0_f64),
+        rest in prop::sample::select(vec![
+            StorageClass::StandardIa, StorageClass::GlacierIr, StorageClass::IntelligentTiering, StorageClass::Glacier,
+        ]),
+    ) {
+        let minimum_duration = if waived { Rule::Waived } else { Rule::Enforced };
+        let guards = Guards { minimum_duration, max_payback_months, ..guards() };
+        let recency = Recency::default();
+        let frequency = Frequency::new(0.5, StorageClass::Standard, rest).unwrap();
+        let prices = us_east_1();
+        let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+        prop_assert_eq!(setup.recency(&trace, Cadence::Daily), recency_without_shortcuts(&setup, &trace));
+        for cadence in [Cadence::Daily, Cadence::Weekly] {
+            prop_assert_eq!(setup.frequency(&trace, cadence), frequency_without_shortcuts(&setup, &trace, cadence));
+        }
+    }
 }
 
 proptest! {
