@@ -32,6 +32,8 @@ pub enum Part {
     /// `tierd plan`, `explain` and `report`: reads, for people who look at what would be moved. What runs transitions may do
     /// all of it.
     Plan,
+    /// `tierd simulate` on the configured logs: reads them, and lists the buckets that they tell of.
+    Simulate,
     /// `tierd check` and `tierd status`, and what the daemon looks at when it starts.
     Check,
     /// `tierd init`: makes tables and queues. Never part of what the daemon may do.
@@ -42,7 +44,7 @@ pub enum Part {
 
 impl Part {
     /// Every part that there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Provision,
         Self::Ingest,
         Self::Reconcile,
@@ -50,6 +52,7 @@ impl Part {
         Self::Restore,
         Self::Replicate,
         Self::Plan,
+        Self::Simulate,
         Self::Check,
         Self::Init,
         Self::Import,
@@ -65,7 +68,7 @@ impl Part {
             Self::Restore => settings.restore.enabled,
             Self::Replicate => !settings.replicate.is_empty(),
             Self::Check => true,
-            Self::Plan | Self::Init | Self::Import => false,
+            Self::Plan | Self::Simulate | Self::Init | Self::Import => false,
         };
         Self::ALL.into_iter().filter(wanted).collect()
     }
@@ -80,6 +83,7 @@ impl Part {
             Self::Restore => "restore",
             Self::Replicate => "replicate",
             Self::Plan => "plan",
+            Self::Simulate => "simulate",
             Self::Check => "check",
             Self::Init => "init",
             Self::Import => "import",
@@ -159,6 +163,7 @@ pub fn policy(settings: &Settings, parts: &[Part], place: &Place) -> Policy {
             Part::Restore => needs.restore(),
             Part::Replicate => needs.replicate(),
             Part::Plan => needs.plan(),
+            Part::Simulate => needs.simulate(),
             Part::Check => needs.check(),
             Part::Init => needs.init(),
             Part::Import => needs.import(),
@@ -288,9 +293,14 @@ impl Needs<'_> {
     }
 
     fn ingest(&mut self) {
-        let Settings { aws, ledger, ingest, .. } = self.settings;
+        let ledger = [self.table(&self.settings.ledger.table)];
         self.state(STATE);
-        self.allow("Ledger", &["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], [self.table(&ledger.table)], None);
+        self.allow("Ledger", &["dynamodb:BatchGetItem", "dynamodb:UpdateItem"], ledger, None);
+        self.logs();
+    }
+
+    fn logs(&mut self) {
+        let Settings { aws, ingest, .. } = self.settings;
         // Not bound to the account, since logs are often kept in another one; they are named to the letter. The listing is
         // not bound to the prefix: S3 would then answer 403, and not 404, for a file that is gone since it was listed.
         let buckets: Vec<String> = ingest.source.iter().map(|source| self.s3(&source.bucket)).collect();
@@ -387,6 +397,12 @@ impl Needs<'_> {
         let (buckets, objects) = self.tiered();
         self.allow("TieredBuckets", BUCKET_FACTS, buckets, self.own());
         self.allow("TieredObjects", LOOK_AT_OBJECT, objects, self.own());
+    }
+
+    fn simulate(&mut self) {
+        self.logs();
+        let (buckets, _) = self.tiered();
+        self.allow("TieredBuckets", &["s3:ListBucket"], buckets, self.own());
     }
 
     fn check(&mut self) {

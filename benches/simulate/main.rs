@@ -1,18 +1,23 @@
 //! What every policy costs over the optimum, on traces of many kinds; and how fast a large trace is replayed.
 //!
 //! `cargo bench --bench simulate` makes each kind of trace ([`generators`]) from a seed, replays every policy daily, and prints
-//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out. Then it replays a large
-//! trace under all policies and cadences, and prints the time and the memory that it took.
+//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out. Then it writes a large
+//! trace to a file, has `tierd simulate` replay it under all policies and cadences, and prints the time and the memory that
+//! this took, beside what they may be.
 //!
 //! Environment: `BENCH_SEED` (7), `BENCH_OBJECTS` (1500) and `BENCH_DAYS` (1000) of each kind; `BENCH_LARGE` (1000000; 0 for
-//! none), the objects of the large trace, each with ten accesses.
+//! none), the objects of the large trace, each with ten accesses; `BENCH_TIERD`, the program that replays it, if not the one
+//! that is built with the bench.
 
 mod generators;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use figment::Figment;
 use figment::providers::{Format, Toml};
@@ -24,7 +29,8 @@ use tierd::tiering::policy::recency::Recency;
 use tierd::tiering::simulate::comparison::Comparison;
 use tierd::tiering::simulate::policies::{Replayed, Setup};
 use tierd::tiering::simulate::replay::Cadence;
-use tierd::tiering::simulate::trace::{Trace, TraceReader};
+use tierd::tiering::simulate::trace::Trace;
+use tierd::tiering::simulate::trace::csv::TraceReader;
 
 fn main() {
     let prices: Prices = Figment::from(Toml::string(include_str!("../../config/prices/us-east-1.toml")))
@@ -46,7 +52,7 @@ fn main() {
     ratios(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);
     if objects > 0 {
-        large(&setup, objects as u32);
+        large(objects as u32);
     }
 }
 
@@ -97,75 +103,74 @@ fn trace_of(kind: &Kind, seed: u64, objects: u32, days: u32) -> Trace {
 
 fn compare(setup: &Setup<'_>, trace: &Trace) -> Comparison {
     let parts = Comparison::parts(trace, &Replayed::ALL);
-    let next = AtomicUsize::new(0);
-    let comparison = Mutex::new(Comparison::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let bill = part.replay(setup, trace);
-                    comparison.lock().expect("no thread panics with it").add(part, &bill);
-                }
-            });
-        }
-    });
-    comparison.into_inner().expect("no thread panics with it")
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Comparison::replay(setup, trace, &parts, threads, || {})
 }
 
-/// A year of ten accesses an object, all policies and cadences.
-fn large(setup: &Setup<'_>, objects: u32) {
+/// What issue and goal are for a million objects with ten accesses each, on two cores.
+const MOST_SECONDS: f64 = 60.0;
+const MOST_MIB: f64 = 1024.0;
+
+/// A year of ten accesses an object, in the order of time as logs have them, through the command itself: all policies and
+/// cadences.
+fn large(objects: u32) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("trace.csv");
+    let lines = write_large(&file, objects).expect("the trace can be written");
+    let program = std::env::var_os("BENCH_TIERD").unwrap_or_else(|| env!("CARGO_BIN_EXE_tierd").into());
+    let begin = Instant::now();
+    let mut child = Command::new(program)
+        .args(["simulate", "--region", "us-east-1", "--trace"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tierd runs");
+    // Both only grow while it runs; what it does in its last moments is to print.
+    let (mut seconds, mut mib) = (0.0, 0);
+    while child.try_wait().expect("it is ours").is_none() {
+        (seconds, mib) = (cpu_seconds(child.id()).unwrap_or(seconds), peak_mib(child.id()).unwrap_or(mib));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let wall = begin.elapsed().as_secs_f64();
+    let output = child.wait_with_output().expect("it has ended");
+    assert!(output.status.success(), "tierd simulate: {}", output.status);
+    println!("tierd simulate over {objects} objects and {lines} lines, all policies and cadences:");
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let row = |what: &str, got: f64, unit: &str, most: f64| {
+        println!("  {what:<34} {got:>8.1} {unit:<4} limit {most:>6.0}, ratio {:.2}", got / most);
+    };
+    row("by the clock", wall, "s", MOST_SECONDS);
+    row(&format!("processor time over {} cores", cores.min(2)), seconds / cores.min(2) as f64, "s", MOST_SECONDS);
+    row("largest resident memory", mib as f64, "MiB", MOST_MIB);
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Gives how many accesses there are.
+fn write_large(file: &Path, objects: u32) -> std::io::Result<usize> {
     let mut workload = Workload::new(1, objects, 365);
     generators::ten_accesses(&mut workload);
-    let lines = workload.lines.len();
-    let mut reader = TraceReader::new(b"time,bucket,key,op,bytes,size").expect("all columns are there");
-    let text: Vec<u8> = workload.lines.iter().flat_map(|line| (line.to_csv() + "\n").into_bytes()).collect();
-    drop(workload);
-    let begin = Instant::now();
-    let cpu = cpu_seconds();
-    for line in text.split(|byte| *byte == b'\n') {
-        reader.line(line).expect("the line is well formed");
+    workload.lines.sort_by_key(|line| line.time);
+    let mut out = BufWriter::new(File::create(file)?);
+    writeln!(out, "time,bucket,key,op,bytes,size")?;
+    for line in &workload.lines {
+        writeln!(out, "{}", line.to_csv())?;
     }
-    drop(text);
-    let trace = reader.finish().expect("the trace is short enough");
-    let read = begin.elapsed();
-    let comparison = compare(setup, &trace);
-    println!(
-        "{objects} objects, {lines} lines: read in {:.1} s, all policies and cadences in {:.1} s, {:.1} s of processor time",
-        read.as_secs_f64(),
-        begin.elapsed().as_secs_f64(),
-        cpu_seconds() - cpu,
-    );
-    println!("largest resident memory, the text of the trace included: {} MiB", peak_mib());
-    for policy in Replayed::ALL {
-        if let Some(line) = comparison.line(policy, Cadence::Daily) {
-            println!(
-                "  {:<20} {:>12.2} USD {:>8.3}",
-                line.policy,
-                line.cost_usd,
-                line.ratio_to_optimum.unwrap_or(f64::NAN)
-            );
-        }
-    }
+    out.flush()?;
+    Ok(workload.lines.len())
 }
 
-/// User and system time of this process.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks: f64 = stat
-        .rsplit(')')
-        .next()
-        .into_iter()
-        .flat_map(|rest| rest.split_whitespace().skip(11).take(2))
-        .filter_map(|ticks| ticks.parse::<f64>().ok())
-        .sum();
-    ticks / 100.0
+/// User and system time of a process; None once it has ended.
+fn cpu_seconds(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields = stat.rsplit(')').next()?.split_whitespace().skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    Some(ticks / 100.0)
 }
 
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+fn peak_mib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -1,17 +1,20 @@
 //! Ingest, made of what it may touch, and the reconcile that follows it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::clock;
-use crate::jobs::ingest::{Ingest, Limits, LogSource};
+use crate::jobs::ingest::history::History;
+use crate::jobs::ingest::{Ingest, Limits, LogSource, counting_rules};
 use crate::jobs::report::{IngestReport, Outcome};
 use crate::jobs::{Body, Job, Ran, ReconcileAfter, RunOptions};
 use crate::s3::S3;
-use crate::tiering::access::PrincipalPattern;
+use crate::tiering::access::{CountRule, PrincipalPattern};
+use crate::tiering::simulate::logs;
 
 impl App {
     pub(super) async fn ingest(&self, options: &RunOptions, stop: &CancellationToken) -> Result<Body> {
@@ -25,6 +28,26 @@ impl App {
     }
 
     async fn ingest_parts(&self) -> Result<Ingest> {
+        Ok(Ingest {
+            state: self.state.clone(),
+            ledger: self.ledger.clone(),
+            sources: self.log_sources(&counting_rules(&self.settings.ingest.count)).await?,
+            limits: self.ingest_limits(),
+        })
+    }
+
+    /// The logs of the configured sources, to be read for a trace. Nothing can be counted or written with it.
+    pub async fn history(&self) -> Result<History> {
+        let counting = counting_rules(&self.settings.ingest.count);
+        Ok(History {
+            sources: self.log_sources(&logs::rules(&counting)).await?,
+            limits: self.ingest_limits(),
+            buckets: self.s3.clone(),
+            counting,
+        })
+    }
+
+    async fn log_sources(&self, rules: &[CountRule]) -> Result<Arc<[LogSource]>> {
         let settings = &self.settings.ingest;
         let mut exclude: Vec<PrincipalPattern> =
             settings.exclude_principals.iter().map(PrincipalPattern::new).collect();
@@ -38,23 +61,22 @@ impl App {
                     Some(region) => S3::new(self.clients.s3_in(region), self.clients.s3_copy.clone()),
                     None => self.s3.clone(),
                 };
-                LogSource::new(source, &settings.count, exclude.clone(), s3)
-                    .with_context(|| format!("ingest.source.{at}"))
+                LogSource::new(source, rules, exclude.clone(), s3).with_context(|| format!("ingest.source.{at}"))
             })
             .collect::<Result<_>>()?;
-        Ok(Ingest {
-            state: self.state.clone(),
-            ledger: self.ledger.clone(),
-            sources: sources.into(),
-            limits: Limits {
-                lookback: settings.lookback,
-                batch_files: settings.batch_files,
-                batch_bytes: settings.batch_bytes,
-                max_file_bytes: settings.max_file_bytes,
-                concurrency: settings.concurrency,
-                write_concurrency: self.settings.ledger.write_concurrency,
-            },
-        })
+        Ok(sources.into())
+    }
+
+    fn ingest_limits(&self) -> Limits {
+        let settings = &self.settings.ingest;
+        Limits {
+            lookback: settings.lookback,
+            batch_files: settings.batch_files,
+            batch_bytes: settings.batch_bytes,
+            max_file_bytes: settings.max_file_bytes,
+            concurrency: settings.concurrency,
+            write_concurrency: self.settings.ledger.write_concurrency,
+        }
     }
 
     async fn reconcile_after(

@@ -23,6 +23,7 @@ The policy names the tables, queues, buckets and prefixes of the configuration, 
   restore     restore requests, their completion, the copy back
   replicate   new objects into other buckets, whose own policies have to allow it too
   plan        reads the ledger and the heads of objects: `plan`, `explain` and `report`; `transition` has all of it
+  simulate    reads the logs and lists the buckets that they tell of: `simulate` without --trace
   check       reads how tables, queues and buckets are set: `check` and `status`
   init        makes tables and queues; for whoever runs `tierd init` once, and no part of `all`
   import      `tierd ledger import`, of the table that --table names; no part of `all`
@@ -77,6 +78,7 @@ impl ValueEnum for Selection {
             Selection::One(Restore),
             Selection::One(Replicate),
             Selection::One(Plan),
+            Selection::One(Simulate),
             Selection::One(Check),
             Selection::One(Init),
             Selection::One(Import),
@@ -142,4 +144,21 @@ fn key_arn(text: &str) -> Result<String, String> {
     is_one.then(|| text.to_owned()).ok_or_else(|| {
         "write the ARN of a key, arn:aws:kms:REGION:ACCOUNT:key/ID (IAM does not take aliases)".to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_can_be_asked_for_by_its_name() {
+        for part in Part::ALL {
+            assert!(
+                Selection::from_str(part.as_str(), false)
+                    .is_ok_and(|it| matches!(it, Selection::One(one) if one == part)),
+                "{}",
+                part.as_str()
+            );
+        }
+    }
 }

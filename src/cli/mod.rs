@@ -147,10 +147,10 @@ enum Command {
     ///
     /// For those who come from the functions that tierd replaces, whose table was keyed by ETag alone.
     Ledger(ledger::Args),
-    /// Replays a trace of accesses, and says what each policy would have cost
+    /// Replays your own logs, or a trace of accesses, and says what each policy would have cost
     ///
     /// Puts every policy beside leaving all in STANDARD, beside Intelligent-Tiering, and beside the optimum that knows the
-    /// future. Reads the trace and changes nothing; needs no AWS.
+    /// future. Reads and changes nothing; with --trace FILE it needs neither AWS nor a configuration.
     Simulate(simulate::Args),
     /// Says whether the running daemon is well (for container and systemd probes)
     ///

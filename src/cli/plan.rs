@@ -35,6 +35,9 @@ changed, and no lease is taken: it may be made beside a running daemon.
   costs once     the copy's requests, retrieval, restore, and what is left of a minimum duration
   saves a month  what storage costs less; moves that are wanted for reading raise it
   paid back in   one by the other; never, where nothing is saved
+  expected       what the adaptive policy expects to save in the long run: storage, requests and reads of all the time to
+                 come, the move paid. A move into INTELLIGENT_TIERING saves nothing in its first month, since its bill goes
+                 down only after 30 idle days: this is what it is made for
 
 With --out, FILE has one JSON object a line, a move each, with its object, ETag, size, classes, uses, cost, saving and the
 reason. People can read it, `jq` and `grep` can sift it, and `tierd apply FILE` executes it.
@@ -160,6 +163,7 @@ impl Plan<'_> {
             "skipped": total.skipped,
             "cost_usd": total.planned.cost_usd,
             "monthly_saving_usd": total.planned.monthly_saving_usd,
+            "expected_saving_usd": total.planned.expected_saving_usd,
             "months_to_break_even": total.planned.months_to_break_even(),
             "moves": moves,
             "buckets": buckets,
@@ -199,11 +203,11 @@ impl Plan<'_> {
     }
 
     fn moves(&self) -> impl std::fmt::Display {
-        let mut shown = table(&["move", "objects", "bytes", "costs once", "saves a month", "paid back in"]);
+        let mut shown = table(&self.head("move"));
         for ((from, to), totals) in &self.summary().by_pair {
-            add(&mut shown, &format!("{from} to {to}"), &figures(totals));
+            add(&mut shown, &format!("{from} to {to}"), &self.figures(totals));
         }
-        add(&mut shown, "all", &figures(&self.summary().total.planned));
+        add(&mut shown, "all", &self.figures(&self.summary().total.planned));
         shown
     }
 
@@ -212,13 +216,32 @@ impl Plan<'_> {
         let mut buckets: Vec<_> =
             self.summary().by_bucket.iter().filter(|(_, summary)| summary.planned.objects > 0).collect();
         buckets.sort_by(|(_, a), (_, b)| b.planned.monthly_saving_usd.total_cmp(&a.planned.monthly_saving_usd));
-        let mut shown = table(&["bucket", "objects", "bytes", "costs once", "saves a month", "paid back in"]);
+        let mut shown = table(&self.head("bucket"));
         for (bucket, summary) in buckets.iter().take(BUCKETS) {
-            add(&mut shown, &printable(bucket.as_str()), &figures(&summary.planned));
+            add(&mut shown, &printable(bucket.as_str()), &self.figures(&summary.planned));
         }
         let more = buckets.len().saturating_sub(BUCKETS) as u64;
         let more = if more > 0 { format!("and {} more\n", counted(more, "bucket")) } else { String::new() };
         format!("{shown}\n{more}")
+    }
+
+    /// The last column is there if the policy expects anything.
+    fn head(&self, of: &'static str) -> Vec<&'static str> {
+        let expected = self.summary().total.planned.expected_saving_usd.map(|_| "expected");
+        [of, "objects", "bytes", "costs once", "saves a month", "paid back in"].into_iter().chain(expected).collect()
+    }
+
+    fn figures(&self, totals: &Totals) -> Vec<String> {
+        let expected = self.summary().total.planned.expected_saving_usd;
+        let expected = expected.map(|_| totals.expected_saving_usd.map_or("–".to_owned(), usd));
+        let figures = [
+            count(totals.objects),
+            bytes(totals.bytes),
+            usd(totals.cost_usd),
+            usd(totals.monthly_saving_usd),
+            months(totals.months_to_break_even()),
+        ];
+        figures.into_iter().chain(expected).collect()
     }
 
     fn foot(&self, out: &mut String) {
@@ -252,20 +275,11 @@ fn in_place(summary: &BucketSummary) -> u64 {
     summary.considered.saturating_sub(summary.planned.objects + summary.skipped.values().sum::<u64>())
 }
 
-fn figures(totals: &Totals) -> [String; 5] {
-    [
-        count(totals.objects),
-        bytes(totals.bytes),
-        usd(totals.cost_usd),
-        usd(totals.monthly_saving_usd),
-        months(totals.months_to_break_even()),
-    ]
-}
-
 fn figures_json(totals: &Totals) -> Value {
     json!({
         "objects": totals.objects, "bytes": totals.bytes, "cost_usd": totals.cost_usd,
         "monthly_saving_usd": totals.monthly_saving_usd, "months_to_break_even": totals.months_to_break_even(),
+        "expected_saving_usd": totals.expected_saving_usd,
     })
 }
 

@@ -1,21 +1,21 @@
 //! `tierd simulate`.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod read;
 
-use anyhow::{Context, Result, bail};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use chrono::NaiveDate;
 use comfy_table::{CellAlignment, Table, presets};
-use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
+use self::read::{Logs, ReadTrace};
 use super::Exit;
 use super::progress_bar::ProgressBar;
 use super::whole_file::write_whole;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Restore, Settings, Transition};
 use crate::policies;
 use crate::prices::PriceList;
 use crate::progress::Progress;
@@ -23,17 +23,15 @@ use crate::report::simulation;
 use crate::tiering::cost::Prices;
 use crate::tiering::policy::frequency::Frequency;
 use crate::tiering::policy::recency::{Recency, RecencyStep};
-use crate::tiering::simulate::comparison::{Comparison, Line};
+use crate::tiering::simulate::comparison::{Comparison, Figure, Line};
 use crate::tiering::simulate::policies::{Replayed, Setup};
 use crate::tiering::simulate::replay::Cadence;
-use crate::tiering::simulate::trace::{Trace, TraceReader};
-
-/// Bad lines that are shown one by one.
-const BAD_LINES_SHOWN: u64 = 20;
+use crate::tiering::simulate::trace::Trace;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A trace is a CSV file (gzip if its name ends in .gz) with a header and, in any order, the columns
+With --trace, nothing else is needed: no configuration, no AWS. A trace is a CSV file (gzip if its name ends in .gz) with a
+header and, in any order, the columns
   time    RFC 3339, or seconds since 1970
   bucket, key
   op      PUT, GET or DELETE
@@ -41,21 +39,40 @@ A trace is a CSV file (gzip if its name ends in .gz) with a header and, in any o
   size    of the object: on a PUT, else it may be empty
 Its lines may come in any order. An object that is read before any PUT was there when the trace begins.
 
+Without --trace, the logs of the configured [[ingest.source]]s are read from S3, and then the buckets that they tell of are
+listed, for sizes and for the objects that nobody used. Only LIST and GET: nothing is counted, written or moved, and a daemon
+may run meanwhile; `tierd iam --part simulate` prints the permissions. All reads are replayed, also those that do not count by
+[[ingest.count]], because all are paid for. What could not be known is said below the table: objects whose size nothing
+tells are left out.
+
 Each policy runs daily, weekly and monthly; the table shows the costs of the daily runs, and how far each cadence is from
 the optimum, which knows the future. Recency and frequency run with the steps and guards of the configuration; without
 a configuration file, with the defaults.
 
-Exit code 0 if all lines were read, 1 if some were left out (each is named on stderr).
+How to read it: `/ standard` below 1 saves money against doing nothing; `/ optimum` says how much more than the least
+possible a policy costs. Moves pay for themselves over months, so a trace of a few weeks says little.
+
+Exit code 0 if all was read, 1 if some was left out (each line, file or bucket is named on stderr).
 
 Examples:
+  tierd simulate                                     the last 365 days of your own logs
+  tierd simulate --since 2026-01-01 --until 2026-06-30 --out simulation.html
   tierd simulate --trace accesses.csv.gz
   tierd simulate --trace accesses.csv --policy adaptive,recency --region ap-northeast-2
-  tierd simulate --trace accesses.csv --json | jq '.policies[] | {policy, cost_usd, ratio_to_optimum}'
-  tierd simulate --trace accesses.csv --out simulation.html")]
+  tierd simulate --trace accesses.csv --json | jq '.policies[] | {policy, cost_usd, ratio_to_optimum}'")]
 pub struct Args {
-    /// The trace: a CSV file, gzip if it ends in .gz
+    /// The trace: a CSV file, gzip if it ends in .gz [default: the configured logs]
     #[arg(long, value_name = "FILE")]
-    trace: PathBuf,
+    trace: Option<PathBuf>,
+    /// Of the logs, this day (UTC) and those after it
+    #[arg(long, value_name = "DATE", conflicts_with_all = ["trace", "days"])]
+    since: Option<NaiveDate>,
+    /// Of the logs, this day (UTC) and those before it [default: yesterday]
+    #[arg(long, value_name = "DATE", conflicts_with = "trace")]
+    until: Option<NaiveDate>,
+    /// Of the logs, so many days up to the last
+    #[arg(long, value_name = "N", default_value_t = 365, conflicts_with = "trace", value_parser = clap::value_parser!(u32).range(1..))]
+    days: u32,
     /// Only these of standard, intelligent-tiering, recency, frequency, adaptive and optimum
     #[arg(long, value_name = "P,…", value_delimiter = ',')]
     policy: Vec<Replayed>,
@@ -89,6 +106,9 @@ struct Output {
     days: u16,
     lines: usize,
     bad_lines: u64,
+    /// Where the trace is made of logs: what is in it, and what it lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Logs>,
     prices: PricesOf,
     /// Daily runs: one line a policy.
     policies: Vec<Line>,
@@ -103,39 +123,34 @@ struct PricesOf {
     source: String,
 }
 
-/// A trace, and how many lines of its file were left out.
-struct ReadTrace {
-    trace: Trace,
-    lines: usize,
-    bad_lines: u64,
-}
-
 pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
-    let region = args.region.clone().unwrap_or_else(|| settings.aws.region.clone());
-    let list = PriceList::of_region(&region);
+    let list = price_list(&settings, args.region.as_deref())?;
     if let Some(warning) = list.warning(clock::now_secs().date_naive()) {
         eprintln!("mind the prices: {warning}");
+    }
+    if args.trace.is_none() && settings.ingest.source.is_empty() {
+        eprintln!(
+            "tierd: there is nothing to replay: name a file with --trace, or a configuration that has an \
+             [[ingest.source]] with --config"
+        );
+        return Ok(Exit::Usage);
     }
     let wanted = if args.policy.is_empty() { Replayed::ALL.to_vec() } else { args.policy.clone() };
     let progress = Progress::default();
     let bar = ProgressBar::show(progress.clone());
-    let (file, prices, policies) = (args.trace.clone(), list.prices.clone(), wanted.clone());
-    let work = tokio::task::spawn_blocking(move || -> Result<(ReadTrace, Comparison)> {
-        let read = read_trace(&file, &progress)?;
-        let comparison = compare(&settings, &prices, &read.trace, &policies, &progress)?;
-        Ok((read, comparison))
-    });
-    let result = work.await.context("the simulation ended early");
+    let result = read_and_compare(settings, &args, &list.prices, &wanted, &progress).await;
     bar.finish();
-    let (read, comparison) = result??;
+    let (read, comparison) = result?;
     if args.json {
-        println!("{}", serde_json::to_string(&output(&args, &read, &comparison, &list.prices, &wanted))?);
+        println!("{}", serde_json::to_string(&output(&read, &comparison, &list.prices, &wanted))?);
     } else {
         print!("{}", text(&read, &comparison, &list.prices, &wanted));
     }
     if let Some(file) = &args.out {
+        let notes = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
         let page = simulation::Page {
-            trace: &args.trace.display().to_string(),
+            trace: &read.name,
+            notes: &notes,
             objects: read.trace.objects(),
             first_day: read.trace.first_day,
             days: read.trace.days,
@@ -145,98 +160,77 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
         };
         write_whole(file, &page.render()).with_context(|| format!("writing {}", file.display()))?;
     }
-    Ok(if read.bad_lines > 0 { Exit::Failures } else { Exit::Done })
+    Ok(if read.is_whole() { Exit::Done } else { Exit::Failures })
 }
 
-/// Reads the file to its end. A line that cannot be read is reported with its number and left out.
-fn read_trace(file: &Path, progress: &Progress) -> Result<ReadTrace> {
-    let opened = File::open(file).with_context(|| format!("opening {}", file.display()))?;
-    let packed = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    let content: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) };
-    let mut content = BufReader::with_capacity(1 << 20, content);
-    progress.phase("reading", None);
-    let mut line = Vec::new();
-    let mut reader: Option<TraceReader> = None;
-    let (mut number, mut bad_lines) = (0_u64, 0_u64);
-    loop {
-        line.clear();
-        let bytes = content
-            .read_until(b'\n', &mut line)
-            .with_context(|| format!("reading {} after line {number}", file.display()))?;
-        if bytes == 0 {
-            break;
-        }
-        number += 1;
-        progress.add_bytes(bytes as u64);
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let Some(reader) = &mut reader else {
-            let text = text.strip_suffix(b"\r").unwrap_or(text);
-            reader = Some(TraceReader::new(text).with_context(|| format!("{} line 1", file.display()))?);
-            continue;
-        };
-        match reader.line(text) {
-            Ok(()) => progress.add_records(1),
-            Err(error) => {
-                bad_lines += 1;
-                if bad_lines <= BAD_LINES_SHOWN {
-                    eprintln!("{}:{number}: left out: {error}", file.display());
-                }
-            }
-        }
+/// The prices of the region that is asked for; else, as everywhere, the user's own or those of the configured region.
+fn price_list(settings: &Settings, region: Option<&str>) -> Result<PriceList> {
+    match region {
+        Some(region) if region != settings.aws.region => Ok(PriceList::of_region(region)),
+        _ => policies::prices(settings),
     }
-    let Some(reader) = reader else { bail!("{} is empty: its first line names the columns", file.display()) };
-    if bad_lines > BAD_LINES_SHOWN {
-        eprintln!("{}: {} more lines were left out", file.display(), bad_lines - BAD_LINES_SHOWN);
-    }
-    progress.phase("sorting", None);
-    let lines = reader.lines();
-    let trace = reader.finish().with_context(|| file.display().to_string())?;
-    Ok(ReadTrace { trace, lines, bad_lines })
+}
+
+async fn read_and_compare(
+    settings: Settings,
+    args: &Args,
+    prices: &Prices,
+    wanted: &[Replayed],
+    progress: &Progress,
+) -> Result<(ReadTrace, Comparison)> {
+    let (transition, restore) = (settings.transition.clone(), settings.restore.clone());
+    let read = match args.trace.clone() {
+        Some(file) => {
+            let progress = progress.clone();
+            let reading = tokio::task::spawn_blocking(move || read::from_file(&file, &progress));
+            reading.await.context("the reading ended early")??
+        }
+        None => {
+            let window = read::window(args.since, args.until, args.days, clock::now_secs().date_naive())?;
+            let history = super::foreground(settings).await?.history().await?;
+            read::from_logs(&history, window, progress).await?
+        }
+    };
+    let (prices, wanted, progress) = (prices.clone(), wanted.to_vec(), progress.clone());
+    let work = tokio::task::spawn_blocking(move || -> Result<(ReadTrace, Comparison)> {
+        let comparison = compare(&transition, &restore, &prices, &read.trace, &wanted, &progress)?;
+        Ok((read, comparison))
+    });
+    work.await.context("the simulation ended early")?
 }
 
 /// Replays the policies on all cores.
 fn compare(
-    settings: &Settings,
+    transition: &Transition,
+    restore: &Restore,
     prices: &Prices,
     trace: &Trace,
     wanted: &[Replayed],
     progress: &Progress,
 ) -> Result<Comparison> {
-    let steps = settings.transition.recency.iter();
+    let steps = transition.recency.iter();
     let steps = steps.map(|step| RecencyStep { up_to_days: step.up_to_days, class: step.class }).collect();
     let recency = Recency::new(steps).context("transition.recency")?;
-    let shares = &settings.transition.frequency;
+    let shares = &transition.frequency;
     let frequency =
         Frequency::new(shares.top_fraction, shares.top_class, shares.rest_class).context("transition.frequency")?;
-    let guards = policies::guards(&settings.transition, &settings.restore);
+    let guards = policies::guards(transition, restore);
     let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency };
     let parts = Comparison::parts(trace, wanted);
     progress.phase("replaying", Some(parts.len() as u64));
-    let next = AtomicUsize::new(0);
-    let comparison = Mutex::new(Comparison::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let bill = part.replay(&setup, trace);
-                    comparison.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(part, &bill);
-                    progress.add_done(1);
-                }
-            });
-        }
-    });
-    Ok(comparison.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(Comparison::replay(&setup, trace, &parts, threads, || progress.add_done(1)))
 }
 
-fn output(args: &Args, read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> Output {
+fn output(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> Output {
     let lines = |cadence| wanted.iter().filter_map(move |policy| comparison.line(*policy, cadence));
     Output {
-        trace: args.trace.display().to_string(),
+        trace: read.name.clone(),
         objects: read.trace.objects(),
         days: read.trace.days,
         lines: read.lines,
         bad_lines: read.bad_lines,
+        logs: read.logs.clone(),
         prices: PricesOf {
             region: prices.region.clone(),
             as_of: prices.as_of.to_string(),
@@ -254,49 +248,33 @@ fn output(args: &Args, read: &ReadTrace, comparison: &Comparison, prices: &Price
 }
 
 fn text(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "policy",
-        "cost",
-        "storage",
-        "retrieval",
-        "requests",
-        "early deletion",
-        "monitoring",
-        "moves",
-        "delayed reads",
-        "/ standard",
-        "/ optimum",
-        "weekly",
-        "monthly",
-    ]);
     let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
-    for policy in wanted {
-        let Some(line) = comparison.line(*policy, Cadence::Daily) else { continue };
+    let shown = |figure| match figure {
+        Figure::Usd(usd) => format!("{usd:.2}"),
+        Figure::Count(count) => count.to_string(),
+        Figure::Ratio(of) => ratio(of),
+    };
+    let lines: Vec<_> =
+        wanted.iter().filter_map(|policy| Some((*policy, comparison.line(*policy, Cadence::Daily)?))).collect();
+    let mut table = Table::new();
+    let names = lines.iter().take(1).flat_map(|(_, line)| line.columns().map(|(name, _)| name));
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["policy"].into_iter().chain(names).chain(["weekly", "monthly"]));
+    for (policy, line) in &lines {
         let at = |cadence| ratio(comparison.line(*policy, cadence).and_then(|line| line.ratio_to_optimum));
-        let usd = |usd: f64| format!("{usd:.2}");
-        table.add_row([
-            line.policy.to_owned(),
-            usd(line.cost_usd),
-            usd(line.storage_usd),
-            usd(line.retrieval_usd),
-            usd(line.requests_usd),
-            usd(line.early_deletion_usd),
-            usd(line.monitoring_usd),
-            line.moves.to_string(),
-            line.delayed_reads.to_string(),
-            ratio(line.ratio_to_standard),
-            ratio(line.ratio_to_optimum),
-            at(Cadence::Weekly),
-            at(Cadence::Monthly),
-        ]);
+        let figures = line.columns().map(|(_, figure)| shown(figure));
+        let cadences = [Cadence::Weekly, Cadence::Monthly].map(at);
+        table.add_row([line.policy.to_owned()].into_iter().chain(figures).chain(cadences));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    let notes = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
+    let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
     format!(
         "{table}\n\n{} objects over {} days; US dollars at the prices of {} of {}\n\
-         the last two columns: over the optimum when run weekly and monthly; all others are of daily runs\n",
+         the last two columns: over the optimum when run weekly and monthly; all others are of daily runs\n{notes}",
         read.trace.objects(),
         read.trace.days,
         prices.region,

@@ -130,6 +130,14 @@ fn each_part_may_do_its_own_work() {
         ],
     );
     table(
+        Part::Simulate,
+        &[
+            "arn:aws:s3:::my-trail-bucket s3:ListBucket",
+            "arn:aws:s3:::my-trail-bucket/* s3:GetObject",
+            "arn:aws:s3:::siuu* s3:ListBucket ?aws:ResourceAccount",
+        ],
+    );
+    table(
         Part::Check,
         &[
             "arn:aws:dynamodb:ap-northeast-1:123456789012:table/tierd_state dynamodb:DescribeTimeToLive",
@@ -155,6 +163,7 @@ fn no_part_may_do_anothers_work() {
         (Part::Restore, &["s3:DeleteObject ", "s3:DeleteObjectVersion", "table/user dynamodb:UpdateItem", "/stream/"]),
         (Part::Replicate, &["siuu", "table/file_access", "s3:DeleteObject"]),
         (Part::Plan, &["Put", "Update", "Delete", "Create", "s3:RestoreObject", "sqs:", "kms:", "table/user"]),
+        (Part::Simulate, &["dynamodb:", "sqs:", "Put", "Update", "Delete", "Create", "kms:Generate"]),
         (Part::Check, &["Put", "Update", "Delete", "Create", "s3:GetObject", "sqs:Receive"]),
         (Part::Init, &["s3:Put", "s3:Create", "s3:GetObject", "sqs:Receive", "sqs:SetQueueAttributes"]),
     ] {

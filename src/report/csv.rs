@@ -48,7 +48,9 @@ pub fn render(report: &Report) -> String {
     if usage.other_buckets.buckets > 0 {
         table.row("bucket", "(others)", "", &stored(&usage.other_buckets.stored), Some(&usage.other_buckets.planned));
     }
-    for ((from, to), moves) in usage.paying_moves().into_iter().chain(usage.costing_moves()) {
+    for ((from, to), moves) in
+        usage.paying_moves().into_iter().chain(usage.later_paying_moves()).chain(usage.costing_moves())
+    {
         let size = [moves.objects.to_string(), moves.bytes.to_string(), String::new()];
         table.row("move", to.as_str(), from.as_str(), &size, Some(&moves));
     }

@@ -5,35 +5,29 @@ use chrono::{DateTime, TimeDelta};
 
 use super::html::{CSS, esc};
 use super::human::{count, usd, usd_short};
-use super::svg::{Columns, Figure, Series, bar};
+use super::svg::{self, Columns, Series, bar};
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::Day;
 use crate::tiering::simulate::account::{Costs, PERIOD_DAYS};
-use crate::tiering::simulate::comparison::Comparison;
+use crate::tiering::simulate::comparison::{Comparison, Figure};
 use crate::tiering::simulate::policies::Replayed;
 use crate::tiering::simulate::replay::Cadence;
 
-const DOLLARS: Figure = Figure { axis: usd_short, full: usd, base: 1000.0 };
+const DOLLARS: svg::Figure = svg::Figure { axis: usd_short, full: usd, base: 1000.0 };
 
 /// Columns of a chart at most; a longer trace has several periods in one.
 const MOST_COLUMNS: usize = 60;
 
-/// One part of a bill: its CSS class, its name, and its figure.
-type Part = (&'static str, &'static str, fn(&Costs) -> f64);
-
-/// What a bill is made of, by colour.
-const PARTS: [Part; 5] = [
-    ("c-glacier", "Storage", |costs| costs.storage_usd),
-    ("c-standard", "Retrieval", |costs| costs.retrieval_usd),
-    ("c-ia", "Requests", |costs| costs.requests_usd),
-    ("c-failed", "Early deletion", |costs| costs.early_deletion_usd),
-    ("c-intelligent", "Monitoring", |costs| costs.monitoring_usd),
-];
+/// The CSS classes of the parts of a bill, in the order of [`Costs::PARTS`].
+const COLOURS: [&str; Costs::PARTS.len()] = ["c-glacier", "c-standard", "c-ia", "c-failed", "c-intelligent"];
 
 /// Everything that the page shows.
 #[derive(Debug)]
 pub struct Page<'a> {
+    /// What is replayed, for people.
     pub trace: &'a str,
+    /// What to know of it, a line each.
+    pub notes: &'a [String],
     pub objects: usize,
     pub first_day: Day,
     pub days: u16,
@@ -52,7 +46,7 @@ impl Page<'_> {
              <meta name=\"referrer\" content=\"no-referrer\">\n\
              <title>Simulation</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n\
              <header><h1>Simulation</h1><p class=\"soft\">{} · {} objects over {} days · prices of {}, {}</p>\
-             <p class=\"lead\">{}</p></header>\n<main>{}{}<section><h2>Over time</h2>\
+             <p class=\"lead\">{}</p>{}</header>\n<main>{}{}<section><h2>Over time</h2>\
              <p class=\"soft\">What each policy would have cost, by periods of days, when run daily.</p>{}{charts}</section></main>\n\
              <footer><p class=\"soft\">Users write into STANDARD. A month has 30 days. Prices: {}.</p></footer>\n\
              </body>\n</html>\n",
@@ -62,6 +56,7 @@ impl Page<'_> {
             esc(&self.prices.region),
             self.prices.as_of,
             self.lead(),
+            self.notes.iter().map(|note| format!("<p class=\"soft\">{}</p>", esc(note))).collect::<String>(),
             self.costs(),
             self.cadences(),
             legend(),
@@ -97,35 +92,13 @@ impl Page<'_> {
         let rows: String = lines
             .iter()
             .map(|line| {
-                let figures = [
-                    usd(line.cost_usd),
-                    usd(line.storage_usd),
-                    usd(line.retrieval_usd),
-                    usd(line.requests_usd),
-                    usd(line.early_deletion_usd),
-                    usd(line.monitoring_usd),
-                    count(line.moves),
-                    count(line.delayed_reads),
-                    ratio(line.ratio_to_standard),
-                    ratio(line.ratio_to_optimum),
-                ];
+                let figures: Vec<_> = line.columns().map(|(_, figure)| shown(figure)).collect();
                 let bar = bar("c-accent", line.cost_usd, highest);
                 row(&format!("{}{bar}", line.policy), &figures)
             })
             .collect();
-        let head = [
-            "Policy",
-            "Cost",
-            "Storage",
-            "Retrieval",
-            "Requests",
-            "Early deletion",
-            "Monitoring",
-            "Moves",
-            "Delayed reads",
-            "To STANDARD",
-            "To the optimum",
-        ];
+        let names = lines.iter().take(1).flat_map(|line| line.columns().map(|(name, _)| capitalised(name)));
+        let head: Vec<_> = ["Policy".to_owned()].into_iter().chain(names).collect();
         format!(
             "<section><h2>What it would have cost</h2>{}</section>",
             table("Costs by policy, daily runs", &head, &rows)
@@ -149,7 +122,7 @@ impl Page<'_> {
         if rows.is_empty() {
             return String::new();
         }
-        let head = ["Policy", "Daily", "Weekly", "Monthly"];
+        let head = ["Policy", "Daily", "Weekly", "Monthly"].map(str::to_owned);
         format!(
             "<section><h2>How often it runs</h2>{}</section>",
             table("Cost, and its ratio to the optimum, by how often the policy runs", &head, &rows)
@@ -177,13 +150,8 @@ impl Page<'_> {
             title: &title,
             desc: format!("Costs of {} over time, {} in all.", policy.as_str(), usd(bill.total().total_usd())),
             labels: (0..columns.len()).map(label).collect(),
-            series: PARTS
-                .iter()
-                .map(|(css, name, of)| Series {
-                    css,
-                    name: (*name).to_owned(),
-                    values: columns.iter().map(of).collect(),
-                })
+            series: parts()
+                .map(|(css, name, of)| Series { css, name, values: columns.iter().map(of).collect() })
                 .collect(),
             figure: DOLLARS,
             marks: vec![None; columns.len()],
@@ -191,6 +159,24 @@ impl Page<'_> {
         };
         Some(format!("<h3>{}</h3>{}", esc(policy.as_str()), chart.render()))
     }
+}
+
+fn shown(figure: Figure) -> String {
+    match figure {
+        Figure::Usd(sum) => usd(sum),
+        Figure::Count(number) => count(number),
+        Figure::Ratio(of) => ratio(of),
+    }
+}
+
+/// The parts of a bill: CSS class, name, and how much it is.
+fn parts() -> impl Iterator<Item = (&'static str, String, fn(&Costs) -> f64)> {
+    COLOURS.into_iter().zip(Costs::PARTS).map(|(css, (name, of))| (css, capitalised(name), of))
+}
+
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn ratio(ratio: Option<f64>) -> String {
@@ -203,7 +189,7 @@ fn row(name: &str, figures: &[String]) -> String {
     format!("<tr><th scope=\"row\">{name}</th>{cells}</tr>")
 }
 
-fn table(caption: &str, head: &[&str], rows: &str) -> String {
+fn table(caption: &str, head: &[String], rows: &str) -> String {
     let head: String = head.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
     format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table><caption>{caption}</caption>\
@@ -213,6 +199,6 @@ fn table(caption: &str, head: &[&str], rows: &str) -> String {
 
 fn legend() -> String {
     let items: String =
-        PARTS.iter().map(|(css, name, _)| format!("<li><span class=\"sw {css}\"></span>{name}</li>")).collect();
+        parts().map(|(css, name, _)| format!("<li><span class=\"sw {css}\"></span>{name}</li>")).collect();
     format!("<ul class=\"legend\">{items}</ul>")
 }

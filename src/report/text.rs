@@ -61,8 +61,9 @@ pub fn render(report: &Report) -> String {
 fn moves(report: &Report) -> String {
     let usage = &report.usage;
     let paying = usage.paying_moves();
+    let later = later_paying(report);
     if paying.is_empty() {
-        return format!("no move that policy {} wants would lower the bill now\n", report.policy);
+        return format!("no move that policy {} wants would lower the bill now\n{later}", report.policy);
     }
     let mut table = table(&["move", "objects", "bytes", "saves a month", "costs once", "paid back in"]);
     let all = add_up(paying.iter().map(|(_, totals)| totals));
@@ -76,6 +77,21 @@ fn moves(report: &Report) -> String {
             months(totals.months_to_break_even()),
         ];
         add(&mut table, &name, &figures);
+    }
+    format!("{table}\n\n{later}")
+}
+
+/// What raises the bill at first: moves into Intelligent-Tiering, whose storage costs less only when an object has been idle.
+fn later_paying(report: &Report) -> String {
+    let moves = report.usage.later_paying_moves();
+    if moves.is_empty() {
+        return String::new();
+    }
+    let mut table = table(&["move that pays with time", "objects", "bytes", "expected to save", "costs once"]);
+    for ((from, to), totals) in &moves {
+        let expected = usd(totals.expected_saving_usd.unwrap_or(0.0));
+        let figures = [count(totals.objects), bytes(totals.bytes), expected, usd(totals.cost_usd)];
+        add(&mut table, &format!("{from} to {to}"), &figures);
     }
     format!("{table}\n\n")
 }

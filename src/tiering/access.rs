@@ -227,14 +227,21 @@ pub struct Access<'a> {
     pub identity: Option<EventIdentity>,
     /// What the response carried; 0 where the log does not say.
     pub bytes_sent: u64,
+    /// How large the object is, where the log says it.
+    pub object_bytes: Option<u64>,
     /// The place of the rule by which it counts.
     pub rule: usize,
 }
+
+/// The size of an object of which no log says it.
+const UNTOLD: u64 = u64::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileEntry {
     key_start: usize,
     bytes_sent: u64,
+    /// [`UNTOLD`] where the log does not say.
+    object_bytes: u64,
     time: DateTime<Utc>,
     identity: Option<EventIdentity>,
     bucket: u32,
@@ -277,6 +284,7 @@ impl FileAccesses {
         self.entries.push(FileEntry {
             key_start: self.keys.len(),
             bytes_sent,
+            object_bytes: UNTOLD,
             time,
             identity,
             bucket,
@@ -285,6 +293,13 @@ impl FileAccesses {
         });
         self.keys.push_str(key);
         Ok(())
+    }
+
+    /// Notes how large the object of the latest access is, where the log says it.
+    pub(super) fn note_object_bytes(&mut self, bytes: Option<u64>) {
+        if let (Some(entry), Some(bytes)) = (self.entries.last_mut(), bytes) {
+            entry.object_bytes = bytes;
+        }
     }
 
     /// How many there are, duplicates included.
@@ -304,6 +319,7 @@ impl FileAccesses {
             time: entry.time,
             identity: entry.identity,
             bytes_sent: entry.bytes_sent,
+            object_bytes: Some(entry.object_bytes).filter(|bytes| *bytes != UNTOLD),
             rule: usize::from(entry.rule),
         })
     }

@@ -69,6 +69,10 @@ pub struct PlannedMove {
     pub last_use: Option<DateTime<Utc>>,
     /// The days back from then whose logs the decision rests on.
     pub rests_on_days: u32,
+    /// What the policy expects the move to save in the long run, all costs and reads counted: what a move into
+    /// Intelligent-Tiering is made for, which saves nothing in its first month. null of a policy that does not say.
+    #[serde(default)]
+    pub expected_saving_usd: Option<f64>,
 }
 
 impl PlannedMove {
@@ -93,6 +97,7 @@ impl From<Proposal> for PlannedMove {
             to: proposal.decision.target,
             policy: proposal.decision.policy,
             reason: proposal.decision.reason.to_string(),
+            expected_saving_usd: proposal.decision.reason.expected_saving_usd(),
             cost_usd: proposal.cost.one_off_usd(),
             monthly_saving_usd: proposal.cost.monthly_saving_usd,
             months_to_break_even: proposal.cost.months_to_break_even(),
@@ -195,6 +200,8 @@ pub struct Totals {
     pub bytes: u64,
     pub cost_usd: f64,
     pub monthly_saving_usd: f64,
+    /// Of those moves of which the policy says it: see [`PlannedMove::expected_saving_usd`]. None if it says it of none.
+    pub expected_saving_usd: Option<f64>,
 }
 
 impl Totals {
@@ -210,7 +217,13 @@ impl AddAssign<&PlannedMove> for Totals {
         self.bytes += planned.size;
         self.cost_usd += planned.cost_usd;
         self.monthly_saving_usd += planned.monthly_saving_usd;
+        self.expected_saving_usd = sum_of(self.expected_saving_usd, planned.expected_saving_usd);
     }
+}
+
+/// The sum of those that are there; None if neither is.
+pub(super) fn sum_of(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    one.into_iter().chain(other).reduce(|sum, usd| sum + usd)
 }
 
 /// One bucket's part in a plan.
@@ -317,6 +330,7 @@ mod tests {
             uses: 3,
             last_use: Some(made_at(-45)),
             rests_on_days: 31,
+            expected_saving_usd: None,
         }
     }
 
@@ -342,7 +356,12 @@ mod tests {
                 from: StorageClass::ReducedRedundancy,
                 ..planned("bucket", "line\nbreak \"quoted\" \u{1} 사진")
             },
-            PlannedMove { months_to_break_even: None, monthly_saving_usd: -0.5, ..planned("bucket", "dear") },
+            PlannedMove {
+                months_to_break_even: None,
+                monthly_saving_usd: -0.5,
+                expected_saving_usd: Some(3.5),
+                ..planned("bucket", "dear")
+            },
             PlannedMove { from: StorageClass::Glacier, policy: PolicyName::Frequency, ..planned("other", "cold") },
         ];
         let text = write(&moves);
@@ -354,6 +373,7 @@ mod tests {
         lines.sort_unstable();
         assert_eq!(read(&lines[1..].join("\n")).unwrap().len(), 3, "sorted and cut");
         assert_eq!(read(&text.replace("\"etag\"", "\"later\":1,\"etag\"")).unwrap(), moves, "fields to come");
+        assert_eq!(read(&text.replace(",\"expected_saving_usd\":null", "")).unwrap(), moves, "as older ones wrote it");
     }
 
     #[test]
@@ -395,7 +415,10 @@ mod tests {
         summary.consider(&other);
         summary.skip(&other, SkipReason::NoSaving);
 
-        assert_eq!(summary.total.planned, Totals { objects: 3, bytes: 300, cost_usd: 0.75, monthly_saving_usd: 1.5 });
+        assert_eq!(
+            summary.total.planned,
+            Totals { objects: 3, bytes: 300, cost_usd: 0.75, monthly_saving_usd: 1.5, ..Totals::default() }
+        );
         assert_eq!(summary.total.planned.months_to_break_even(), Some(0.5));
         assert_eq!((summary.total.considered, summary.by_bucket[&other].considered), (4, 2));
         assert_eq!(summary.by_bucket[&other].planned.objects, 1);

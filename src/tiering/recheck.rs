@@ -81,6 +81,8 @@ mod tests {
             uses: 3,
             last_use: days_ago(45),
             rests_on_days: 31,
+            expected_saving_usd: None,
+            expected_saving_usd: None,
         }
     }
 

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use super::cost::{Prices, Stored};
 use super::ledger_row::LedgerRow;
 use super::object::BucketName;
-use super::plan::{BucketSummary, PlannedMove, Summary, Totals};
+use super::plan::{BucketSummary, PlannedMove, Summary, Totals, sum_of};
 use super::policy::Decision;
 use super::policy::guard::{Bench, Judgement};
 use super::storage_class::StorageClass;
@@ -207,9 +207,14 @@ impl Usage {
         self.moves_where(|totals| totals.monthly_saving_usd > 0.0)
     }
 
+    /// Moves between classes that raise the bill at first, and are expected to save more than that with time.
+    pub fn later_paying_moves(&self) -> Vec<((StorageClass, StorageClass), Totals)> {
+        self.moves_where(|totals| totals.monthly_saving_usd <= 0.0 && pays_later(totals))
+    }
+
     /// Moves between classes that are wanted for reading, and raise the monthly bill.
     pub fn costing_moves(&self) -> Vec<((StorageClass, StorageClass), Totals)> {
-        self.moves_where(|totals| totals.monthly_saving_usd <= 0.0)
+        self.moves_where(|totals| totals.monthly_saving_usd <= 0.0 && !pays_later(totals))
     }
 
     fn moves_where(&self, wanted: impl Fn(&Totals) -> bool) -> Vec<((StorageClass, StorageClass), Totals)> {
@@ -225,6 +230,10 @@ impl Usage {
     }
 }
 
+fn pays_later(totals: &Totals) -> bool {
+    totals.expected_saving_usd.is_some_and(|usd| usd > 0.0)
+}
+
 /// The sum of some totals.
 pub fn add_up<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> Totals {
     let mut all = Totals::default();
@@ -233,6 +242,7 @@ pub fn add_up<'a>(totals: impl IntoIterator<Item = &'a Totals>) -> Totals {
         all.bytes += part.bytes;
         all.cost_usd += part.cost_usd;
         all.monthly_saving_usd += part.monthly_saving_usd;
+        all.expected_saving_usd = sum_of(all.expected_saving_usd, part.expected_saving_usd);
     }
     all
 }

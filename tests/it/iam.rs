@@ -224,6 +224,7 @@ fn log_file(bucket: &str, key: &str) -> Vec<u8> {
         "awsRegion": "ap-northeast-1", "eventID": "0b3d4a60-0000-4000-8000-000000000001", "eventCategory": "Data",
         "userIdentity": { "type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/jane" },
         "requestParameters": { "bucketName": bucket, "key": key },
+        "additionalEventData": { "bytesTransferredIn": 300000.0, "bytesTransferredOut": 0.0 },
     }]});
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(record.to_string().as_bytes()).expect("writing to memory");
@@ -296,6 +297,7 @@ async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
         ("plan", &["plan", "--json"]),
         ("plan", &["explain", &format!("s3://{bucket}/archived")]),
         ("plan", &["report"]),
+        ("simulate", &["simulate", "--since", "2024-01-01", "--json"]),
     ] {
         daemon.is_given(part).await;
         daemon.does(args, &[0]).await;

@@ -1,11 +1,15 @@
-//! `tierd simulate`: a trace in, bills out, and no AWS.
+//! `tierd simulate`: a trace in, bills out, and no AWS; or the configured logs in, and nothing written.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::{Value, json};
 use tokio::process::Command;
+
+use crate::logs::{self, Event};
+use crate::world::World;
 
 async fn simulate(directory: &std::path::Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tierd"))
@@ -79,4 +83,166 @@ async fn bad_lines_are_named_and_left_out_and_nothing_else_is_lost() {
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("the header lacks the column \"time\""), "{errors}");
+}
+
+/// An access as a log tells it and as a trace does.
+struct Access {
+    event: Event,
+    op: &'static str,
+    bytes: u64,
+    size: Option<u64>,
+}
+
+impl Access {
+    fn new(id: u64, at: &str, bucket: &str, key: &str, op: &'static str, bytes: u64) -> Self {
+        let name = match op {
+            "PUT" => "PutObject",
+            "GET" => "GetObject",
+            _ => "DeleteObject",
+        };
+        let size = (op == "PUT").then_some(bytes);
+        Self { event: Event { name, ..Event::put(id, at, bucket, key) }, op, bytes, size }
+    }
+
+    fn record(&self) -> Value {
+        let (received, sent) = if self.op == "PUT" { (self.bytes, 0) } else { (0, self.bytes) };
+        let mut record = self.event.record();
+        record["additionalEventData"] =
+            json!({ "bytesTransferredIn": received as f64, "bytesTransferredOut": sent as f64 });
+        record
+    }
+
+    fn line(&self) -> String {
+        let Event { time, bucket, key, .. } = &self.event;
+        let size = self.size.map_or(String::new(), |size| size.to_string());
+        let key = key.as_deref().expect("a key");
+        format!("{},{bucket},{key},{},{},{size}\n", time.to_rfc3339(), self.op, self.bytes)
+    }
+}
+
+/// A world with a log bucket and a data bucket; gives their names.
+async fn world_with_logs(test: &str) -> (World, String, String) {
+    let mut world = World::new(test, "").await;
+    let (trail, data) = (world.bucket("trail").await, world.bucket("data").await);
+    world.reconfigure(&format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{trail}\"")).await;
+    (world, trail, data)
+}
+
+async fn put_log(world: &World, trail: &str, published: &str, id: &str, accesses: &[&Access]) {
+    let records: Vec<Value> = accesses.iter().map(|access| access.record()).collect();
+    let body = logs::gzip(json!({ "Records": records }).to_string().as_bytes());
+    let key = logs::simple_key(published, id);
+    world.s3().put_object().bucket(trail).key(key).body(body.into()).send().await.unwrap();
+}
+
+async fn rows_of(world: &World, table: &str) -> i32 {
+    world.dynamodb().scan().table_name(table).send().await.unwrap().count
+}
+
+const DAYS: [&str; 4] = ["--since", "2024-01-01", "--until", "2024-06-30"];
+
+#[tokio::test]
+async fn the_configured_logs_give_what_a_trace_of_the_same_accesses_gives_and_nothing_is_written() {
+    let (world, trail, data) = world_with_logs("simlogs").await;
+    let mut all = vec![
+        Access::new(1, "2024-01-02T10:00:00Z", &data, "cold", "PUT", 400_000_000),
+        Access::new(2, "2024-01-02T10:00:00Z", &data, "hot", "PUT", 500_000_000),
+        Access::new(3, "2024-01-20T10:00:00Z", &data, "short", "PUT", 300_000),
+        Access::new(4, "2024-03-01T10:00:00Z", &data, "short", "DELETE", 0),
+        // It was there before, and only half of it is read: the listing tells how large it is.
+        Access { size: Some(300_000), ..Access::new(5, "2024-06-29T23:59:59Z", &data, "found", "GET", 150_000) },
+    ];
+    for i in 0..60 {
+        let at = format!("2024-{:02}-{:02}T12:00:00Z", 2 + i / 28, 1 + i % 28);
+        all.push(Access::new(100 + i, &at, &data, "hot", "GET", 500_000_000));
+    }
+    let before = Access::new(900, "2023-12-31T23:59:00Z", &data, "cold", "GET", 400_000_000);
+    let after = Access::new(901, "2024-07-01T00:00:00Z", &data, "cold", "GET", 400_000_000);
+    for (i, some) in all.chunks(10).enumerate() {
+        // All are published late, the last ones after the last day that is asked for.
+        let published = format!("2024-0{}-{}T00:05:00Z", 1 + i.min(6), if i < 6 { 28 } else { 2 });
+        let mut file: Vec<&Access> = some.iter().collect();
+        file.extend([&all[0], &before, &after]);
+        put_log(&world, &trail, &published, &format!("{i:016}"), &file).await;
+    }
+    world.put(&data, "found", 300_000, "STANDARD").await;
+
+    let trace = all.iter().fold("time,bucket,key,op,bytes,size\n".to_owned(), |text, access| text + &access.line());
+    let file = world.dir.path().join("trace.csv");
+    std::fs::write(&file, trace).unwrap();
+    let (code, of_trace) = world.run_json(&["simulate", "--trace", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{of_trace}");
+
+    let page = world.dir.path().join("page.html");
+    let args = [&["simulate", "--out", page.to_str().unwrap()], &DAYS[..]].concat();
+    let (code, of_logs) = world.run_json(&args).await;
+    assert_eq!(code, 0, "{of_logs}");
+    for same in ["objects", "days", "lines", "prices", "policies", "other_cadences"] {
+        assert_eq!(of_logs[same], of_trace[same], "{same}");
+    }
+    assert_eq!(of_logs["objects"], 4);
+    let said = &of_logs["logs"];
+    assert_eq!((&said["files"], &said["accesses"], &said["duplicates"]), (&json!(7), &json!(65), &json!(7)), "{said}");
+    assert_eq!(
+        (&said["outside"], &said["reads"], &said["reads_counted"]),
+        (&json!(14), &json!(61), &json!(0)),
+        "{said}"
+    );
+    // What was written has gone without a log of it.
+    assert_eq!(said["objects_vanished"], 2, "{said}");
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("the configured logs from 2024-01-01 to 2024-06-30") && page.contains("of 61 reads count"));
+
+    // Whoever reads logs leaves no trace of his own.
+    assert_eq!(rows_of(&world, &world.settings().ledger.table).await, 0);
+    assert_eq!(rows_of(&world, &world.settings().state.table).await, 0);
+
+    // What nobody used is stored all the same, and is paid for from the first day.
+    world.put(&data, "unused", 200_000, "STANDARD").await;
+    let (_, with_unused) = world.run_json(&args).await;
+    assert_eq!((&with_unused["objects"], &with_unused["logs"]["objects_untouched"]), (&json!(5), &json!(1)));
+    let stored = |report: &Value| report["policies"][0]["storage_usd"].as_f64().unwrap();
+    let days = with_unused["days"].as_f64().unwrap();
+    let gb_month = 0.025;
+    let expected = days / 30.0 * gb_month * 200_000.0 / f64::from(1 << 30);
+    let more = stored(&with_unused) - stored(&of_logs);
+    assert!((more - expected).abs() < expected * 1e-3, "{more} instead of {expected}");
+}
+
+#[tokio::test]
+async fn what_the_logs_do_not_tell_is_said_and_left_out() {
+    let (world, trail, data) = world_with_logs("simgaps").await;
+    let put = Access::new(1, "2024-01-02T10:00:00Z", &data, "known", "PUT", 400_000);
+    let mut parts = Access::new(2, "2024-01-02T10:00:00Z", &data, "unknown", "PUT", 900);
+    parts.event.name = "CompleteMultipartUpload";
+    put_log(&world, &trail, "2024-01-03T00:05:00Z", "0000000000000001", &[&put, &parts]).await;
+    let elsewhere = Access::new(3, "2024-01-05T10:00:00Z", "nobodys-bucket", "k", "PUT", 400_000);
+    put_log(&world, &trail, "2024-01-06T00:05:00Z", "0000000000000002", &[&elsewhere]).await;
+    let broken = logs::simple_key("2024-01-07T00:05:00Z", "0000000000000003");
+    let body = logs::gzip(b"{\"Records\":[]}")[..12].to_vec();
+    world.s3().put_object().bucket(&trail).key(&broken).body(body.into()).send().await.unwrap();
+
+    let output = world.run(&[&["simulate", "--policy", "standard"], &DAYS[..]].concat()).await;
+    assert_eq!(output.status.code(), Some(1));
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(errors.contains(&format!("left out s3://{trail}/{broken}")), "{errors}");
+    assert!(errors.contains("not known of s3://nobodys-bucket: "), "{errors}");
+    assert!(said.contains("2 objects over 4 days"), "{said}");
+    assert!(said.contains("objects left out: 1 (neither the logs nor a listing tell their size)"), "{said}");
+    assert!(said.contains("log files left out: 1") && said.contains("buckets not listed: 1"), "{said}");
+
+    // Nothing in these days at all is a failure, not a bill of nothing.
+    let output = world.run(&["simulate", "--since", "2020-01-01", "--until", "2020-01-31"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("tell of no access from 2020-01-01 to 2020-01-31"));
+    assert_eq!(world.run(&["simulate", "--trace", "x", "--days", "3"]).await.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn without_a_trace_and_without_a_source_there_is_nothing_to_replay() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = simulate(directory.path(), &[]).await;
+    assert_eq!(output.status.code(), Some(64));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("--trace") && errors.contains("[[ingest.source]]"), "{errors}");
 }

@@ -1,37 +1,19 @@
-//! Applying a batch: its files fetched, inflated, parsed and folded, and then, in the order that the parent module
-//! explains, what was set aside, the rows, the quarantine, done.
-//!
-//! Files are fetched and parsed ahead, each in a task of its own with the CPU work off the async threads, and absorbed in
-//! the order of the manifest: the same manifest gives the same counts, whichever file was there first.
+//! Applying a batch: its files [read](super::read) and folded, and then, in the order that the parent module explains, what
+//! was set aside, the rows, the quarantine, done.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use tokio::sync::Semaphore;
-use tokio_util::task::AbortOnDropHandle;
 
+use super::read::{Content, ReadAhead, ReadFile, Reader, report_bad_records};
 use super::write::{self, Writer, Written as Rows};
-use super::{AnotherWriter, LogSource, Run, find, gaps};
-use crate::aws::{AwsResult, Kind};
+use super::{AnotherWriter, Run, find, gaps};
 use crate::jobs::report::IngestReport;
 use crate::state::Written;
 use crate::state::batches::{Batch, BatchFile, SetAside};
 use crate::state::quarantine::{QuarantineKind, Quarantined};
 use crate::tiering::access::{FileAccesses, Fold};
-use crate::tiering::access_log::RecordError;
-use crate::tiering::access_log::gzip::Inflater;
-
-/// Compressed bytes that are fetched ahead, at most, besides one file of any size.
-const AHEAD_BYTES: u64 = 64 << 20;
-/// A file that inflates to more than this is inflated alone.
-const LARGE_FILE_BYTES: usize = 64 << 20;
-/// An inflater keeps a buffer of at most this size for the next file.
-const KEPT_BUFFER_BYTES: usize = 16 << 20;
-/// How often a GET is tried whose body broke off; what fails before the body is repeated by the SDK.
-const FETCH_TRIES: u32 = 4;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Applied {
@@ -126,36 +108,17 @@ impl Run<'_> {
     async fn read_files(&self, batch: &Batch) -> Result<Option<Folded>> {
         let reader = Reader::new(self.ingest.sources.clone(), self.ingest.limits.max_file_bytes);
         let progress = &self.options.progress;
-        let mut left: VecDeque<(usize, &BatchFile)> = batch.files.iter().enumerate().collect();
-        if let Some(set_aside) = &batch.set_aside {
-            left.retain(|(at, _)| !set_aside.contains_key(at));
-        }
-        let mut ahead: VecDeque<(usize, &BatchFile, AbortOnDropHandle<AwsResult<Content>>)> = VecDeque::new();
-        let mut ahead_bytes = 0;
+        let set_aside = |at: &usize| batch.set_aside.as_ref().is_some_and(|set_aside| set_aside.contains_key(at));
+        let left = batch.files.iter().cloned().enumerate().filter(|(at, _)| !set_aside(at)).collect();
+        let mut ahead = ReadAhead::new(reader, left, self.ingest.limits.concurrency);
         let rules = self.ingest.sources.first().map_or(&[][..], |source| &source.rules);
         let mut folded =
             Folded { fold: Fold::new(rules), figures: Figures::default(), newly_set_aside: BTreeMap::new() };
-        loop {
-            while let Some((at, file)) = left.front()
-                && ahead.len() < self.ingest.limits.concurrency.max(1)
-                && (ahead.is_empty() || ahead_bytes + file.size <= AHEAD_BYTES)
-            {
-                ahead_bytes += file.size;
-                let task = tokio::spawn(reader.clone().read((*file).clone()));
-                ahead.push_back((*at, file, AbortOnDropHandle::new(task)));
-                left.pop_front();
-            }
-            let Some((at, file, task)) = ahead.pop_front() else { return Ok(Some(folded)) };
+        while !ahead.is_done() {
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
-            let content = match task.await {
-                Ok(content) => content?,
-                // The same bytes would do it again, and the other files must not wait for that.
-                Err(error) if error.is_panic() => Content::SetAside("the reader failed on it: a fault in tierd".into()),
-                Err(error) => return Err(error).context("a file's task was cut off"),
-            };
-            ahead_bytes -= file.size;
+            let Some((at, file, content)) = ahead.next().await? else { break };
             progress.add_done(1);
             match content {
                 Content::SetAside(reason) => {
@@ -169,13 +132,14 @@ impl Run<'_> {
                     folded.newly_set_aside.insert(at, reason);
                 }
                 Content::Read(content) => {
-                    report_bad_records(file, &content);
+                    report_bad_records(&file, &content);
                     progress.add_bytes(content.bytes);
                     progress.add_records(content.records);
-                    folded = folded.absorb(file, content).await?;
+                    folded = folded.absorb(&file, content).await?;
                 }
             }
         }
+        Ok(Some(folded))
     }
 
     /// Notes what is set aside: in the manifest, so that it stays so, and then in the quarantine. Gives all of it.
@@ -256,148 +220,4 @@ impl Folded {
         .await
         .context("folding a file")
     }
-}
-
-fn report_bad_records(file: &BatchFile, content: &ReadFile) {
-    let place = file.id();
-    for error in &content.errors {
-        tracing::warn!(event = "record.rejected", file = place, record = error.record, offset = error.offset, reason = %error.reason, "a record of a log file cannot be read");
-    }
-    let unsaid = content.records_bad.saturating_sub(content.errors.len() as u64);
-    if unsaid > 0 {
-        tracing::warn!(
-            event = "record.rejected",
-            file = place,
-            more = unsaid,
-            "more records of this log file cannot be read"
-        );
-    }
-}
-
-/// What a file came to.
-enum Content {
-    Read(ReadFile),
-    /// It cannot be read to its end, now or later; why.
-    SetAside(String),
-}
-
-struct ReadFile {
-    /// One for each source that reads the file.
-    accesses: Vec<FileAccesses>,
-    /// Inflated.
-    bytes: u64,
-    records: u64,
-    records_bad: u64,
-    errors: Vec<RecordError>,
-}
-
-/// Reads files, a bounded number of them inflated at a time.
-#[derive(Clone)]
-struct Reader {
-    sources: Arc<[LogSource]>,
-    max_file_bytes: u64,
-    /// A permit for each core; a large file takes all.
-    gate: Arc<Semaphore>,
-    cores: u32,
-    inflaters: Arc<Mutex<Vec<Inflater>>>,
-}
-
-impl Reader {
-    fn new(sources: Arc<[LogSource]>, max_file_bytes: u64) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(64));
-        Self {
-            sources,
-            max_file_bytes,
-            gate: Arc::new(Semaphore::new(cores)),
-            cores: u32::try_from(cores).expect("at most 64"),
-            inflaters: Arc::default(),
-        }
-    }
-
-    /// Fails where the file could not be fetched and may be later.
-    async fn read(self, file: BatchFile) -> AwsResult<Content> {
-        let Some(source) = self.sources.iter().find(|source| source.reads(&file)) else {
-            return Ok(Content::SetAside("no source of the configuration reads it".to_owned()));
-        };
-        if file.size > self.max_file_bytes {
-            return Ok(Content::SetAside(format!("the file is larger than {} bytes", self.max_file_bytes)));
-        }
-        let bytes = match fetch(source, &file).await? {
-            Ok(bytes) => bytes,
-            Err(reason) => return Ok(Content::SetAside(reason)),
-        };
-        let permits = if inflated_hint(&bytes) > LARGE_FILE_BYTES { self.cores } else { 1 };
-        let permit = self.gate.clone().acquire_many_owned(permits).await.expect("the gate is never closed");
-        let parsed = tokio::task::spawn_blocking(move || {
-            let content = self.parse(&file, &bytes);
-            drop(permit);
-            content
-        });
-        match parsed.await {
-            Ok(content) => Ok(content),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    fn parse(&self, file: &BatchFile, bytes: &[u8]) -> Content {
-        let pooled = self.inflaters.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut inflater = pooled.unwrap_or_default();
-        let content = self.parse_with(&mut inflater, file, bytes);
-        inflater.shrink_to(KEPT_BUFFER_BYTES);
-        self.inflaters.lock().unwrap_or_else(PoisonError::into_inner).push(inflater);
-        content
-    }
-
-    fn parse_with(&self, inflater: &mut Inflater, file: &BatchFile, bytes: &[u8]) -> Content {
-        let max_bytes = usize::try_from(self.max_file_bytes).unwrap_or(usize::MAX);
-        let mut readers = self.sources.iter().filter(|source| source.reads(file)).peekable();
-        let Some(encoding) = readers.peek().map(|source| source.encoding) else {
-            return Content::SetAside("no source of the configuration reads it".to_owned());
-        };
-        let text = match inflater.read(bytes, encoding, max_bytes) {
-            Ok(text) => text,
-            Err(error) => return Content::SetAside(error.to_string()),
-        };
-        // Every source has its own rules; records and bad ones are those of the first.
-        let mut parsed = readers.map(|source| source.parser.parse(text));
-        let first = parsed.next().unwrap_or_default();
-        let mut accesses = vec![first.accesses];
-        accesses.extend(parsed.map(|other| other.accesses));
-        Content::Read(ReadFile {
-            accesses,
-            bytes: text.len() as u64,
-            records: first.records,
-            records_bad: first.records_bad,
-            errors: first.errors,
-        })
-    }
-}
-
-/// The file's bytes, or why it is one that cannot be read, now or later.
-async fn fetch(source: &LogSource, file: &BatchFile) -> AwsResult<Result<Vec<u8>, String>> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match source.s3.get(&file.place.bucket, &file.key, &file.etag).await {
-            Ok(bytes) => return Ok(Ok(bytes)),
-            Err(error) if error.is("NoSuchKey") => return Ok(Err("the file is gone".to_owned())),
-            Err(error) if error.kind == Kind::Precondition => {
-                return Ok(Err("the file was replaced after it was listed".to_owned()));
-            }
-            Err(error) if error.is("InvalidObjectState") => {
-                return Ok(Err("the file is archived; restore it, then have it tried again".to_owned()));
-            }
-            Err(error) if tries < FETCH_TRIES && matches!(error.kind, Kind::Transient | Kind::Throttled) => {
-                tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(tries)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// How large a file says that it is, inflated; what it says need not be true.
-fn inflated_hint(bytes: &[u8]) -> usize {
-    let says = bytes.last_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
-    // Deflate makes little more than a thousandth of anything.
-    if says > bytes.len().saturating_mul(1100) { bytes.len().saturating_mul(20) } else { says.max(bytes.len()) }
 }

@@ -33,7 +33,7 @@ const SWEEP_DAYS: u64 = 31;
 const FLOOR_MARGIN_DAYS: u64 = 3;
 /// For so long an expired manifest stays for people to read.
 const EXPIRED_STAYS: Days = Days::new(2);
-const LISTINGS_AT_ONCE: usize = 16;
+pub(super) const LISTINGS_AT_ONCE: usize = 16;
 
 /// How far back a run looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ pub(super) struct Found {
 }
 
 /// A log directory, found and listed.
-struct Directory {
-    place: Arc<LogPlace>,
+pub(super) struct Directory {
+    pub(super) place: Arc<LogPlace>,
     layout: layout::LogDirectory,
     /// The sources that read it: one, mostly.
     sources: Vec<usize>,
@@ -80,7 +80,7 @@ struct Expirable {
 
 /// What the manifests name: whether each file was counted, by a hash of its identity.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     files: FxHashMap<u128, bool>,
     expirable: Vec<Expirable>,
 }
@@ -105,7 +105,7 @@ pub(super) async fn find(
         reach: reach(&ingest.state, options, now).await?,
         expirable: Vec::new(),
     };
-    discover(&ingest.sources, stop, &mut found).await;
+    (found.directories, found.failed_sources) = discover(&ingest.sources, stop).await;
     let retries: Vec<&Quarantined> = quarantined.values().filter(|entry| entry.retry).collect();
     let from_days: Vec<Option<NaiveDate>> =
         found.directories.iter().map(|d| from_day(found.cursors.get(&d.place), found.reach, &ingest.limits)).collect();
@@ -123,11 +123,7 @@ pub(super) async fn find(
     };
     let mut new = list_all(ingest, &mut found, from_days, &known, &options.progress, stop).await;
     take_retries(&ingest.sources, &retries, &known, &mut new, &mut found);
-    // In the order of publishing, so that twins of one event (two accounts, two regions) fall into one batch.
-    new.sort_unstable_by(|(a_time, a), (b_time, b)| {
-        (a_time, &a.key, &a.place.bucket).cmp(&(b_time, &b.key, &b.place.bucket))
-    });
-    found.files = new.into_iter().map(|(_, file)| file).collect();
+    found.files = in_order(new);
     found.expirable = known.expirable;
     for source in 0..ingest.sources.len() {
         if !found.failed_sources.contains_key(&source) && !stop.is_cancelled() {
@@ -135,6 +131,14 @@ pub(super) async fn find(
         }
     }
     Ok(found)
+}
+
+/// In the order of publishing, so that twins of one event (two accounts, two regions) fall into one batch.
+pub(super) fn in_order(mut files: Vec<Dated>) -> Vec<BatchFile> {
+    files.sort_unstable_by(|(a_time, a), (b_time, b)| {
+        (a_time, &a.key, &a.place.bucket).cmp(&(b_time, &b.key, &b.place.bucket))
+    });
+    files.into_iter().map(|(_, file)| file).collect()
 }
 
 /// Notes, once every file found is counted, how far the directories are known now, and lets manifests go that no listing
@@ -251,8 +255,12 @@ fn may_expire(batch: &Expirable, cursors: &BTreeMap<LogPlace, Cursor>) -> bool {
     batch.latest.iter().all(|(place, latest)| cursors.get(place).is_some_and(|cursor| *latest < cursor.floor))
 }
 
-/// Finds the log directories of all sources.
-async fn discover(sources: &[LogSource], stop: &CancellationToken, found: &mut Found) {
+/// Finds the log directories of all sources, and the sources of which it could not.
+pub(super) async fn discover(
+    sources: &[LogSource],
+    stop: &CancellationToken,
+) -> (Vec<Directory>, BTreeMap<usize, anyhow::Error>) {
+    let mut failed = BTreeMap::new();
     let mut directories: BTreeMap<LogPlace, Directory> = BTreeMap::new();
     for (at, source) in sources.iter().enumerate() {
         match log_directories(source, stop).await {
@@ -269,11 +277,11 @@ async fn discover(sources: &[LogSource], stop: &CancellationToken, found: &mut F
                 }
             }
             Err(error) => {
-                found.failed_sources.insert(at, error.into());
+                failed.insert(at, error.into());
             }
         }
     }
-    found.directories = directories.into_values().collect();
+    (directories.into_values().collect(), failed)
 }
 
 async fn log_directories(source: &LogSource, stop: &CancellationToken) -> AwsResult<Vec<layout::LogDirectory>> {
@@ -347,12 +355,12 @@ fn hash_of(file: &BatchFile) -> u128 {
 }
 
 /// A file and when it was published.
-type Dated = (DateTime<Utc>, BatchFile);
+pub(super) type Dated = (DateTime<Utc>, BatchFile);
 
 /// What the listing of one directory has shown.
 #[derive(Default)]
-struct Listed {
-    new: Vec<Dated>,
+pub(super) struct Listed {
+    pub(super) new: Vec<Dated>,
     skipped: u64,
     days: Option<(NaiveDate, NaiveDate)>,
 }
@@ -397,7 +405,7 @@ async fn list_all(
     new
 }
 
-async fn list_directory(
+pub(super) async fn list_directory(
     sources: &[LogSource],
     directory: &Directory,
     from: Option<NaiveDate>,

@@ -25,6 +25,8 @@ mod apply;
 mod batch;
 mod find;
 mod gaps;
+pub mod history;
+mod read;
 mod source;
 mod write;
 
@@ -40,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::apply::Applied;
 use self::find::Found;
-pub use self::source::LogSource;
+pub use self::source::{LogSource, counting_rules};
 use super::report::{IngestReport, Outcome};
 use super::{Mode, RunOptions};
 use crate::aws::{AwsError, Kind};

@@ -26,18 +26,17 @@ pub struct LogSource {
     pub(super) rules: Vec<CountRule>,
 }
 
+/// What counts, as the configuration has it.
+pub fn counting_rules(settings: &[RuleSettings]) -> Vec<CountRule> {
+    let rules = settings.iter();
+    rules.map(|rule| CountRule { event: rule.event.clone(), with_parameter: rule.with_parameter.clone() }).collect()
+}
+
 impl LogSource {
-    /// `exclude` are the callers whose work never counts.
-    pub fn new(source: &Source, count: &[RuleSettings], exclude: Vec<PrincipalPattern>, s3: S3) -> Result<Self> {
-        let rules = CountingRules {
-            rules: count
-                .iter()
-                .map(|rule| CountRule { event: rule.event.clone(), with_parameter: rule.with_parameter.clone() })
-                .collect(),
-            exclude,
-            bucket_prefix: source.bucket_prefix.clone(),
-        };
-        let rules_in_order = rules.rules.clone();
+    /// `rules` say what counts, and `exclude` are the callers whose work never does.
+    pub fn new(source: &Source, rules: &[CountRule], exclude: Vec<PrincipalPattern>, s3: S3) -> Result<Self> {
+        let rules_in_order = rules.to_vec();
+        let rules = CountingRules { rules: rules.to_vec(), exclude, bucket_prefix: source.bucket_prefix.clone() };
         let (kind, word, format, encoding) = match source.kind {
             LogKind::CloudTrail => (Kind::CloudTrail, "cloudtrail", Format::CloudTrail, Encoding::Gzip),
             // S3 writes them plain, and people compress them later.

@@ -43,6 +43,7 @@ pub(super) fn moves(report: &Report) -> String {
             &total,
         );
     }
+    html += &later_paying(usage);
     let costing = usage.costing_moves();
     if !costing.is_empty() {
         let rows: String = costing
@@ -88,6 +89,38 @@ pub(super) fn moves(report: &Report) -> String {
         );
     }
     html + "</section>"
+}
+
+fn later_paying(usage: &Usage) -> String {
+    let moves = usage.later_paying_moves();
+    if moves.is_empty() {
+        return String::new();
+    }
+    let rows: String = moves
+        .iter()
+        .map(|((from, to), totals)| {
+            row(
+                &format!("{from} → {to}"),
+                &[
+                    usd(totals.expected_saving_usd.unwrap_or(0.0)),
+                    usd(-totals.monthly_saving_usd),
+                    usd(totals.cost_usd),
+                    bytes(totals.bytes),
+                    count(totals.objects),
+                ],
+            )
+        })
+        .collect();
+    format!(
+        "<h3 style=\"margin-top:20px\">Pays with time</h3><p class=\"soft\">INTELLIGENT_TIERING bills its fee from the first day and \
+         less for storage after 30 idle days. What is expected is over all the time to come, by what the logs have taught.</p>{}",
+        table(
+            "Moves that are expected to lower the bill with time",
+            &["Move", "Expected to save", "Adds a month at first", "Costs once", "Bytes", "Objects"],
+            &rows,
+            "",
+        )
+    )
 }
 
 fn move_row((from, to): (StorageClass, StorageClass), totals: &Totals, highest: f64) -> String {

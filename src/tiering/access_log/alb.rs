@@ -69,7 +69,7 @@ pub(super) fn read(
     }
     let status = fields.number("elb_status_code")?;
     fields.token("target_status_code")?;
-    fields.number("received_bytes")?;
+    let bytes_received = fields.number("received_bytes")?;
     let bytes_sent = fields.number("sent_bytes")?;
     // A quote in the target is sent as %22 by every client that keeps to HTTP; for the others the version helps.
     let mut ends = Fields::new(fields.rest());
@@ -89,6 +89,7 @@ pub(super) fn read(
     let event = match method {
         "GET" => "GetObject",
         "PUT" => "PutObject",
+        "DELETE" => "DeleteObject",
         _ => return Ok(()),
     };
     if !is_success(status) {
@@ -103,6 +104,8 @@ pub(super) fn read(
     }
     let key = percent_decoded(key).ok_or_else(|| Reason::field("key in the path", path))?;
     accesses.push(&bucket, &key, time, None, bytes_sent.unwrap_or(0), rule)?;
+    // A few hundred bytes of headers are in it.
+    accesses.note_object_bytes(bytes_received.filter(|_| event == "PutObject"));
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub(super) fn read(line: &str, rules: &CountingRules, accesses: &mut FileAccesse
     let status = fields.number("http status")?;
     fields.token("error code")?;
     let bytes_sent = fields.number("bytes sent")?;
-    for field in ["object size", "total time", "turn-around time"] {
+    let object_bytes = fields.number("object size")?;
+    for field in ["total time", "turn-around time"] {
         fields.number(field)?;
     }
     let time = parse_time(time).ok_or_else(|| Reason::field("time", time))?;
@@ -40,6 +41,7 @@ pub(super) fn read(line: &str, rules: &CountingRules, accesses: &mut FileAccesse
     let event = match operation {
         "REST.GET.OBJECT" | "WEBSITE.GET.OBJECT" => "GetObject",
         "REST.PUT.OBJECT" => "PutObject",
+        "REST.DELETE.OBJECT" | "BATCH.DELETE.OBJECT" => "DeleteObject",
         _ => return Ok(()),
     };
     if key == "-" || !is_success(status) || !bucket.starts_with(&rules.bucket_prefix) || rules.excludes(requester) {
@@ -50,6 +52,7 @@ pub(super) fn read(line: &str, rules: &CountingRules, accesses: &mut FileAccesse
     let decoded = form_decoded(key).and_then(|once| form_decoded(&once)).ok_or_else(|| Reason::field("key", key))?;
     let identity = EventIdentity::of_parts([request_id, operation, key]);
     accesses.push(bucket, &decoded, time, Some(identity), bytes_sent.unwrap_or(0), rule)?;
+    accesses.note_object_bytes(object_bytes);
     Ok(())
 }
 

@@ -297,10 +297,12 @@ impl Bench<'_> {
     /// much there that the move pays within a month. Only by evidence: a count says nothing of lately. Not out of an
     /// archive, which a read leaves anyway.
     fn promoted_for_reads(&self, row: &LedgerRow, decision: Decision, seen: Option<&ObjectEvidence>) -> Decision {
-        let class = decision.target;
+        let (class, standard) = (decision.target, StorageClass::Standard);
+        if class == standard {
+            return decision;
+        }
         let facts = Facts::of(row).filter(|facts| facts.class == class && !class.is_archive());
         let (Some(facts), Some(_), Rule::Enforced) = (facts, seen, self.guards.saving) else { return decision };
-        let standard = StorageClass::Standard;
         let Some(cost) = self.prices.move_cost(&self.question(row, &facts, standard)) else { return decision };
         let reads_usd = self.dearer_reads_usd(&facts, standard, class, seen);
         let saving_usd = -cost.monthly_saving_usd;

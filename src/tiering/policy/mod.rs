@@ -85,6 +85,18 @@ pub enum LastUse {
     Written,
 }
 
+impl Reason {
+    /// What the move is expected to save in the long run by what is known of the object's use: storage, requests and reads of all
+    /// the time to come, the move's own price taken off, a later dollar being worth a little less. None of a policy that
+    /// expects nothing.
+    pub fn expected_saving_usd(&self) -> Option<f64> {
+        match self {
+            Self::Expected { why: Why::Plan(figures), .. } => Some(figures.staying_usd - figures.moving_usd),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -29,7 +29,19 @@ pub struct Costs {
     pub monitoring_usd: f64,
 }
 
+/// One part of a sum: its name, and how much it is.
+pub type CostPart = (&'static str, fn(&Costs) -> f64);
+
 impl Costs {
+    /// What a sum is made of, in the order in which it is shown.
+    pub const PARTS: [CostPart; 5] = [
+        ("storage", |costs| costs.storage_usd),
+        ("retrieval", |costs| costs.retrieval_usd),
+        ("requests", |costs| costs.requests_usd),
+        ("early deletion", |costs| costs.early_deletion_usd),
+        ("monitoring", |costs| costs.monitoring_usd),
+    ];
+
     pub fn total_usd(&self) -> f64 {
         self.storage_usd + self.retrieval_usd + self.requests_usd + self.early_deletion_usd + self.monitoring_usd
     }

@@ -1,14 +1,17 @@
 //! All policies over one trace, side by side.
 //!
-//! The work is cut into [`Part`]s that know nothing of each other, so that a caller may spread them over threads as it likes; the
-//! order in which their bills come in is of no matter.
+//! The work is cut into [`Part`]s that know nothing of each other, so that threads may take them as they come. The bills are
+//! added up in the order of the parts, so that the same trace gives the same figures to the last digit.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::account::Bill;
+use super::account::{Bill, Costs};
 use super::policies::{Replayed, Setup};
 use super::replay::Cadence;
 use super::trace::Trace;
@@ -26,7 +29,7 @@ pub struct Part {
 
 impl Part {
     /// What it costs.
-    pub fn replay(&self, setup: &Setup<'_>, trace: &Trace) -> Bill {
+    fn replay(&self, setup: &Setup<'_>, trace: &Trace) -> Bill {
         if self.policy == Replayed::Optimum {
             return setup.optimum(trace, self.objects.clone());
         }
@@ -46,11 +49,9 @@ pub struct Line {
     pub policy: &'static str,
     pub cadence: &'static str,
     pub cost_usd: f64,
-    pub storage_usd: f64,
-    pub retrieval_usd: f64,
-    pub requests_usd: f64,
-    pub early_deletion_usd: f64,
-    pub monitoring_usd: f64,
+    /// What it is made of.
+    #[serde(flatten)]
+    pub costs: Costs,
     pub moves: u64,
     pub delayed_reads: u64,
     /// None where there is nothing to compare with.
@@ -58,12 +59,34 @@ pub struct Line {
     pub ratio_to_optimum: Option<f64>,
 }
 
+/// A figure of a line, for whoever shows it to write as it writes such figures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Figure {
+    Usd(f64),
+    Count(u64),
+    Ratio(Option<f64>),
+}
+
+impl Line {
+    /// The columns of a table of lines, in their order: each with its name and what this line has in it.
+    pub fn columns(&self) -> impl Iterator<Item = (&'static str, Figure)> {
+        let costs = Costs::PARTS.into_iter().map(|(name, of)| (name, Figure::Usd(of(&self.costs))));
+        let others = [
+            ("moves", Figure::Count(self.moves)),
+            ("delayed reads", Figure::Count(self.delayed_reads)),
+            ("/ standard", Figure::Ratio(self.ratio_to_standard)),
+            ("/ optimum", Figure::Ratio(self.ratio_to_optimum)),
+        ];
+        [("cost", Figure::Usd(self.cost_usd))].into_iter().chain(costs).chain(others)
+    }
+}
+
 impl Comparison {
     /// The work that there is for these policies, the longest first. What all are compared with is always among it.
     pub fn parts(trace: &Trace, policies: &[Replayed]) -> Vec<Part> {
         let whole = 0..trace.objects();
         let mut parts = Vec::new();
-        for policy in [Replayed::Adaptive, Replayed::Frequency, Replayed::Recency] {
+        for policy in [Replayed::Frequency, Replayed::Recency, Replayed::Adaptive] {
             if policies.contains(&policy) {
                 parts.extend(Cadence::ALL.map(|cadence| Part { policy, cadence, objects: whole.clone() }));
             }
@@ -81,9 +104,34 @@ impl Comparison {
         parts
     }
 
-    /// Takes a part's bill.
-    pub fn add(&mut self, part: &Part, bill: &Bill) {
-        *self.bills.entry((part.policy, part.cadence)).or_default() += bill;
+    /// Does the work on `threads`. `tell` is told whenever a part is done, by whichever thread has done it.
+    pub fn replay(
+        setup: &Setup<'_>,
+        trace: &Trace,
+        parts: &[Part],
+        threads: NonZeroUsize,
+        tell: impl Fn() + Sync,
+    ) -> Self {
+        let next = AtomicUsize::new(0);
+        let bills = Mutex::new(vec![Bill::default(); parts.len()]);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.get() {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(part) = parts.get(at) else { break };
+                        let bill = part.replay(setup, trace);
+                        bills.lock().unwrap_or_else(PoisonError::into_inner)[at] = bill;
+                        tell();
+                    }
+                });
+            }
+        });
+        let mut comparison = Self::default();
+        for (part, bill) in parts.iter().zip(&bills.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+            *comparison.bills.entry((part.policy, part.cadence)).or_default() += bill;
+        }
+        comparison
     }
 
     /// What a policy costs at a cadence; at any cadence where that makes no difference. None if it was not replayed.
@@ -104,11 +152,7 @@ impl Comparison {
             policy: policy.as_str(),
             cadence: cadence.as_str(),
             cost_usd: costs.total_usd(),
-            storage_usd: costs.storage_usd,
-            retrieval_usd: costs.retrieval_usd,
-            requests_usd: costs.requests_usd,
-            early_deletion_usd: costs.early_deletion_usd,
-            monitoring_usd: costs.monitoring_usd,
+            costs,
             moves: bill.moves,
             delayed_reads: bill.delayed_reads,
             ratio_to_standard: ratio_to(Replayed::Standard),

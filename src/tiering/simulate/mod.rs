@@ -1,6 +1,6 @@
 //! Replays a trace of accesses under a policy, and says what it would have cost.
 //!
-//! [`trace`] reads and holds what happened, [`account`] bills one object by the day, [`replay`] takes an object through its days
+//! [`trace`] holds what happened, as it is read from a file or made of access [`logs`], [`account`] bills one object by the day, [`replay`] takes an object through its days
 //! and asks a policy when it may have something to say, [`policies`] has every policy by its name (recency and frequency are
 //! the daemon's own code), [`adaptive`] the one that learns, [`optimum`] the least that it can cost, and [`comparison`] puts
 //! all side by side. [`shadows`] does in the daemon, with what it knows of its objects, what [`adaptive`] does with a trace.
@@ -16,6 +16,7 @@
 pub mod account;
 pub mod adaptive;
 pub mod comparison;
+pub mod logs;
 pub mod optimum;
 pub mod policies;
 pub mod replay;

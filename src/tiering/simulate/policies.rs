@@ -15,12 +15,12 @@ use super::optimum::Optimum;
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Trace, TraceBucket};
 use crate::tiering::cost::Prices;
-use crate::tiering::evidence::{IDLE_FROM, idle_bin};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{ETag, ObjectId, ObjectKey};
 use crate::tiering::policy::Decision;
 use crate::tiering::policy::frequency::{Census, Frequency};
-use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement};
+use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement, Rule};
+use crate::tiering::policy::objection::Objection;
 use crate::tiering::policy::recency::Recency;
 use crate::tiering::storage_class::StorageClass;
 
@@ -132,19 +132,30 @@ impl<'a> Setup<'a> {
             let now = midnight(day);
             let row = ledger.row(state, held);
             let decision = self.recency.decide(row, now);
-            let to = self.judge(row, decision, state, now);
-            Answer { to, again: self.recency_may_change(day, state, held) }
+            let judgement = self.judge(row, decision, state, now);
+            let bounds = self.recency.bounds().map(|bound| after(state.last_use, bound.saturating_add(1)));
+            let next_bound = bounds.filter(|next| *next > day).min().unwrap_or(u16::MAX);
+            Answer { to: target_of(&judgement), again: self.guards_may_change(day, held, &judgement).min(next_bound) }
         })
     }
 
-    /// The next day on which recency, or a guard, may say another thing although nothing happened to the object.
-    fn recency_may_change(&self, day: u16, state: &ObjectState, held: &Held) -> u16 {
-        let idle = u32::from(day - state.last_use);
-        let after = |from: u16, days: u32| from.saturating_add(u16::try_from(days).unwrap_or(u16::MAX));
-        let bounds = self.recency.bounds().map(|bound| after(state.last_use, bound.saturating_add(1)));
+    /// The next day on which a guard may say another thing of the same wish, although nothing happens to the object: the longer
+    /// it is idle, the fewer reads are expected of it, so that what stays, stays, and what is refused may be granted any day.
+    fn guards_may_change(&self, day: u16, held: &Held, judgement: &Judgement) -> u16 {
         let served = after(held.since, held.class.minimum_days());
-        let next_bin = IDLE_FROM.get(idle_bin(idle) + 1).map(|from| after(state.last_use, u32::from(*from)));
-        bounds.chain([served]).chain(next_bin).filter(|next| *next > day).min().unwrap_or(u16::MAX)
+        let tomorrow = day.saturating_add(1);
+        let once_served = match self.guards.minimum_duration {
+            _ if served <= day => u16::MAX,
+            Rule::Enforced => served,
+            // The rest of it gets cheaper by the day.
+            Rule::Waived => tomorrow,
+        };
+        match judgement {
+            Judgement::Stay(_) => once_served,
+            Judgement::Skip { objection: Objection::UnderMinimumSize { .. }, .. } => u16::MAX,
+            Judgement::Skip { objection: Objection::MinimumDuration { .. }, .. } => once_served,
+            Judgement::Move(_) | Judgement::Skip { .. } => tomorrow,
+        }
     }
 
     fn each_object(
@@ -175,6 +186,7 @@ impl<'a> Setup<'a> {
         let mut course = Course::new(self.tariff(), cadence);
         let mut ledger = Ledger::new(trace);
         let mut states = vec![ObjectState::default(); bucket.end - bucket.first];
+        let mut wanted = vec![None; states.len()];
         let mut day = 0;
         loop {
             day = cadence.run_from(day + 1).min(trace.days);
@@ -192,11 +204,18 @@ impl<'a> Setup<'a> {
             }
             let mut cut = census.cut(self.frequency);
             let now = midnight(day);
-            for state in &mut states {
+            for (state, wanted) in states.iter_mut().zip(&mut wanted) {
                 let Some(mut held) = state.held else { continue };
                 let row = ledger.row(state, &held);
+                // Every row is ranked; the guards are asked only of those of which they may say another thing.
                 let decision = cut.decide(row);
-                if let Some(to) = self.judge(row, Some(decision), state, now) {
+                if *wanted == Some(decision.target) && !state.is_asked_on(day) {
+                    continue;
+                }
+                *wanted = Some(decision.target);
+                let judgement = self.judge(row, Some(decision), state, now);
+                state.ask_again(cadence.run_from(self.guards_may_change(day, &held, &judgement)));
+                if let Some(to) = target_of(&judgement) {
                     course.tariff.change_class(&mut held, day, to, &mut course.bill);
                     state.held = Some(held);
                 }
@@ -208,21 +227,23 @@ impl<'a> Setup<'a> {
         course.bill
     }
 
-    /// Where the row goes, by the policy's decision and the guards. The logs of a trace are whole.
-    fn judge(
-        &self,
-        row: &LedgerRow,
-        decision: Option<Decision>,
-        state: &ObjectState,
-        now: DateTime<Utc>,
-    ) -> Option<StorageClass> {
+    /// What becomes of the row, by the policy's decision and the guards. The logs of a trace are whole.
+    fn judge(&self, row: &LedgerRow, decision: Option<Decision>, state: &ObjectState, now: DateTime<Utc>) -> Judgement {
         let evidence = Evidence { last_ok_ingest: Some(now), covered_since: Some(DateTime::UNIX_EPOCH) };
         let bench = Bench { now, guards: self.guards, evidence, prices: self.prices };
-        match bench.judge_seen(row, decision, Some(&state.evidence)) {
-            Judgement::Move(proposal) => Some(proposal.decision.target),
-            Judgement::Stay(_) | Judgement::Skip { .. } => None,
-        }
+        bench.judge_seen(row, decision, Some(&state.evidence))
     }
+}
+
+fn target_of(judgement: &Judgement) -> Option<StorageClass> {
+    match judgement {
+        Judgement::Move(proposal) => Some(proposal.decision.target),
+        Judgement::Stay(_) | Judgement::Skip { .. } => None,
+    }
+}
+
+fn after(from: u16, days: u32) -> u16 {
+    from.saturating_add(u16::try_from(days).unwrap_or(u16::MAX))
 }
 
 /// A day of the trace as a time. Only differences of times matter to a policy, so the trace's first day is 1970-01-01.
@@ -254,3 +275,6 @@ impl Ledger {
         &self.row
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,6 +166,16 @@ impl<'a> Course<'a> {
 }
 
 impl ObjectState {
+    /// Whether something happened to the object since it was asked about, or it was to be asked about again by `day`.
+    pub(super) fn is_asked_on(&self, day: u16) -> bool {
+        self.ask <= day
+    }
+
+    /// Has the policy asked on `day`, which is a day of its runs, and not before if nothing happens.
+    pub(super) fn ask_again(&mut self, day: u16) {
+        self.ask = day;
+    }
+
     /// Has the policy asked on `day`, if that is sooner than it would be.
     pub fn ask_from(&mut self, day: u16) {
         if self.held.is_some() {

@@ -1,160 +1,180 @@
-//! A trace of accesses, as it is read and as it is held for replaying.
+//! A trace of accesses, as it is taken in and as it is held for replaying.
 //!
-//! A trace is a CSV file with a header. It comes in any order and may be large, so a line becomes 16 bytes at once
-//! ([`TraceReader`]), and a trace ([`Trace`]) holds, object after object, only what a day's bill needs: one [`Event`] for the
-//! reads of a day between two writes.
+//! A trace comes in any order and may be large, so an access becomes 16 bytes at once ([`TraceBuilder`]), and a trace
+//! ([`Trace`]) holds, object after object, only what a day's bill needs: one [`Event`] for the reads of a day between two
+//! writes. [`csv`] reads it from a file, [`super::logs`] from access logs.
 //!
 //! An object that is read before any PUT of it was there when the trace began: it is stored from the first day. A PUT replaces
 //! what was there. What is said of an object that is not there (a GET or a DELETE after a DELETE) is passed over.
 
+pub mod csv;
+
 use std::fmt;
 
-use chrono::DateTime;
-use memchr::memchr;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::tiering::evidence::Day;
-use crate::tiering::object::{BucketName, ObjectKey};
+use crate::tiering::object::{BucketName, NameError, ObjectKey};
 
 const SECS_PER_DAY: u32 = 86_400;
-
-/// The columns, by their names in the header.
-const COLUMNS: [&str; 6] = ["time", "bucket", "key", "op", "bytes", "size"];
-
-/// Why a line is none, or the whole file.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TraceError {
-    #[error("the header lacks the column {0:?}; a trace has time,bucket,key,op,bytes,size")]
-    NoColumn(&'static str),
-    #[error("{found} fields where the header has {wanted}")]
-    Fields { found: usize, wanted: usize },
-    #[error("a quoted field does not end on its line")]
-    Quote,
-    #[error("the line is not UTF-8")]
-    Text,
-    #[error("time is RFC 3339 or seconds since 1970, not {0:?}")]
-    Time(String),
-    #[error("{0}")]
-    Name(String),
-    #[error("op is PUT, GET or DELETE, not {0:?}")]
-    Op(String),
-    #[error("{0} is a number of bytes, not {1:?}")]
-    Number(&'static str, String),
-    #[error("a PUT needs the object's size")]
-    NoSize,
-    #[error("the trace spans more than {MOST_DAYS} days")]
-    TooLong,
-}
 
 /// The longest trace, in days.
 pub const MOST_DAYS: u32 = u16::MAX as u32 - 1;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-enum Op {
-    Put = 0,
-    Get = 1,
-    Delete = 2,
+/// A trace has more days than can be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the trace spans more than {MOST_DAYS} days")]
+pub struct TooLong;
+
+/// What an access does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Put,
+    Get,
+    Delete,
 }
 
-/// A line: whose, when (seconds since 1970), and bytes with the operation in the lowest two bits.
+/// One access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traced<'a> {
+    pub bucket: &'a str,
+    pub key: &'a str,
+    /// Seconds since 1970.
+    pub time_secs: u32,
+    pub op: Op,
+    /// Sent by a GET.
+    pub bytes: u64,
+    /// Of the object, where it is told.
+    pub size: Option<u64>,
+}
+
+/// An access as it is held until all are there. In the order of the fields: of what happens at one time to one object, it is
+/// written first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     object: u32,
-    time: u32,
-    op: u8,
-    bytes: u64,
+    time_secs: u32,
+    /// The operation in the highest two bits, and the bytes.
+    what: u64,
 }
 
-/// Takes the lines of a trace, one at a time.
-#[derive(Debug)]
-pub struct TraceReader {
-    /// The place of every column of [`COLUMNS`] in a line.
-    places: [usize; COLUMNS.len()],
-    fields_wanted: usize,
+const PUT: u64 = 0;
+/// A PUT that tells no size.
+const PUT_UNSIZED: u64 = 1;
+const GET: u64 = 2;
+const DELETE: u64 = 3;
+const OP_SHIFT: u32 = 62;
+const MOST_BYTES: u64 = (1 << OP_SHIFT) - 1;
+
+impl Row {
+    fn op(self) -> u64 {
+        self.what >> OP_SHIFT
+    }
+
+    fn is_put(self) -> bool {
+        self.op() <= PUT_UNSIZED
+    }
+
+    fn bytes(self) -> u64 {
+        self.what & MOST_BYTES
+    }
+}
+
+/// What becomes of an object of whose size nothing is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeUnknown {
+    /// It is taken as empty.
+    Empty,
+    LeaveOut,
+}
+
+/// Of an object that no listing has shown.
+const UNLISTED: u64 = u64::MAX;
+
+/// Takes accesses in any order, and makes a trace of them.
+#[derive(Debug, Default)]
+pub struct TraceBuilder {
     buckets: Vec<BucketName>,
     bucket_numbers: FxHashMap<String, u32>,
+    /// By `bucket\0key`.
     numbers: FxHashMap<Box<[u8]>, u32>,
-    objects: Vec<(u32, Box<str>)>,
-    /// The largest size that is told of an object other than by its PUTs.
-    sizes: Vec<u64>,
+    objects: Vec<ObjectNames>,
     rows: Vec<Row>,
-    /// Where the fields of the present line are.
-    fields: Vec<String>,
-    /// `bucket\0key` of the present line.
+    /// Those of which every object that is there now was listed.
+    listed_buckets: FxHashSet<u32>,
+    /// `bucket\0key` of the present access.
     name: Vec<u8>,
 }
 
-impl TraceReader {
-    /// Reads the header.
-    pub fn new(header: &[u8]) -> Result<Self, TraceError> {
-        let mut fields = Vec::new();
-        split(header, &mut fields)?;
-        let mut places = [0; COLUMNS.len()];
-        for (place, column) in places.iter_mut().zip(COLUMNS) {
-            *place = fields
-                .iter()
-                .position(|field| field.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case(column))
-                .ok_or(TraceError::NoColumn(column))?;
-        }
-        Ok(Self {
-            places,
-            fields_wanted: fields.len(),
-            buckets: Vec::new(),
-            bucket_numbers: FxHashMap::default(),
-            numbers: FxHashMap::default(),
-            objects: Vec::new(),
-            sizes: Vec::new(),
-            rows: Vec::new(),
-            fields,
-            name: Vec::new(),
-        })
-    }
+/// An object's name, and its size as far as it is told other than by its PUTs.
+#[derive(Debug)]
+struct ObjectNames {
+    key: Box<str>,
+    bucket: u32,
+    /// The largest that an access which is no PUT has told; 0 for none.
+    told: u64,
+    listed: u64,
+}
 
-    /// Takes a line, without its end. A line that fails leaves nothing behind; an empty one is passed over.
-    pub fn line(&mut self, line: &[u8]) -> Result<(), TraceError> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.is_empty() {
-            return Ok(());
-        }
-        let mut fields = std::mem::take(&mut self.fields);
-        let result = split(line, &mut fields).and_then(|found| {
-            if found == self.fields_wanted {
-                self.take(&fields)
-            } else {
-                Err(TraceError::Fields { found, wanted: self.fields_wanted })
-            }
-        });
-        self.fields = fields;
-        result
-    }
+/// A trace that is made, and what could not be taken into it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Built {
+    pub trace: Trace,
+    /// Objects that were left out because nothing tells their size.
+    pub left_out: usize,
+    /// Objects that no access is of: a listing has shown them.
+    pub untouched: usize,
+    /// Objects that no listing of their bucket has shown although no access has deleted them. In the trace they are there to
+    /// its end.
+    pub vanished: usize,
+}
 
-    fn take(&mut self, fields: &[String]) -> Result<(), TraceError> {
-        let [time, bucket, key, op, bytes, size] = self.places.map(|place| fields[place].as_str());
-        let time = seconds(time)?;
-        let op = match op.trim() {
-            op if op.eq_ignore_ascii_case("GET") => Op::Get,
-            op if op.eq_ignore_ascii_case("PUT") => Op::Put,
-            op if op.eq_ignore_ascii_case("DELETE") => Op::Delete,
-            other => return Err(TraceError::Op(other.to_owned())),
+impl TraceBuilder {
+    /// Takes an access. Fails, and takes nothing, where the bucket or the key can be none.
+    pub fn add(&mut self, access: &Traced<'_>) -> Result<(), NameError> {
+        let object = self.number_of(access.bucket, access.key)?;
+        let (op, bytes) = match (access.op, access.size) {
+            (Op::Put, Some(size)) => (PUT, size),
+            (Op::Put, None) => (PUT_UNSIZED, 0),
+            (Op::Get, _) => (GET, access.bytes),
+            (Op::Delete, _) => (DELETE, 0),
         };
-        let (bytes, size) = (number("bytes", bytes)?, number("size", size)?);
-        let carried = match op {
-            Op::Put => size.or(bytes.filter(|bytes| *bytes > 0)).ok_or(TraceError::NoSize)?,
-            Op::Get | Op::Delete => bytes.unwrap_or(0),
-        };
-        let object = self.number_of(bucket, key)?;
-        if op != Op::Put {
-            let known = &mut self.sizes[object as usize];
-            *known = (*known).max(size.unwrap_or(0));
+        if access.op != Op::Put {
+            let told = &mut self.objects[object as usize].told;
+            *told = (*told).max(access.size.unwrap_or(0));
         }
-        self.rows.push(Row { object, time, op: op as u8, bytes: carried });
+        let what = op << OP_SHIFT | bytes.min(MOST_BYTES);
+        self.rows.push(Row { object, time_secs: access.time_secs, what });
         Ok(())
     }
 
-    fn number_of(&mut self, bucket: &str, key: &str) -> Result<u32, TraceError> {
+    /// Takes what a listing tells: that there is an object of `bytes` now. It was there from the first day, if no access
+    /// tells otherwise.
+    pub fn list(&mut self, bucket: &str, key: &str, bytes: u64) -> Result<(), NameError> {
+        let object = self.number_of(bucket, key)?;
+        self.objects[object as usize].listed = bytes;
+        Ok(())
+    }
+
+    /// Takes note that all that is in a bucket now was listed.
+    pub fn is_listed(&mut self, bucket: &str) {
+        if let Some(number) = self.bucket_numbers.get(bucket) {
+            self.listed_buckets.insert(*number);
+        }
+    }
+
+    /// How many accesses were taken.
+    pub fn accesses(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The buckets that accesses are of.
+    pub fn buckets(&self) -> &[BucketName] {
+        &self.buckets
+    }
+
+    fn number_of(&mut self, bucket: &str, key: &str) -> Result<u32, NameError> {
         self.name.clear();
         self.name.extend_from_slice(bucket.as_bytes());
         self.name.push(0);
@@ -162,11 +182,11 @@ impl TraceReader {
         if let Some(number) = self.numbers.get(self.name.as_slice()) {
             return Ok(*number);
         }
-        let key = ObjectKey::new(key).map_err(|e| TraceError::Name(e.to_string()))?;
+        let key = ObjectKey::new(key)?;
         let bucket_number = match self.bucket_numbers.get(bucket) {
             Some(number) => *number,
             None => {
-                let name = BucketName::new(bucket).map_err(|e| TraceError::Name(e.to_string()))?;
+                let name = BucketName::new(bucket)?;
                 let number = u32::try_from(self.buckets.len()).expect("fewer buckets than fit in memory");
                 self.buckets.push(name);
                 self.bucket_numbers.insert(bucket.to_owned(), number);
@@ -174,27 +194,22 @@ impl TraceReader {
             }
         };
         let number = u32::try_from(self.objects.len()).expect("fewer objects than fit in memory");
-        self.objects.push((bucket_number, key.as_str().into()));
-        self.sizes.push(0);
+        self.objects.push(ObjectNames { key: key.as_str().into(), bucket: bucket_number, told: 0, listed: UNLISTED });
         self.numbers.insert(self.name.as_slice().into(), number);
         Ok(number)
     }
 
-    /// How many lines were taken.
-    pub fn lines(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Ends the reading.
-    pub fn finish(self) -> Result<Trace, TraceError> {
-        let Self { buckets, numbers, objects, sizes, mut rows, .. } = self;
+    /// Ends the taking.
+    pub fn finish(self, unknown: SizeUnknown) -> Result<Built, TooLong> {
+        let Self { buckets, numbers, mut objects, mut rows, listed_buckets, .. } = self;
         drop(numbers);
         // Buckets by name and objects by key: the order in which the ledger gives them.
         let mut order: Vec<u32> = (0..objects.len()).map(|i| i as u32).collect();
         order.sort_unstable_by(|a, b| {
-            let name = |i: u32| (&buckets[objects[i as usize].0 as usize], &objects[i as usize].1);
+            let name = |i: u32| (&buckets[objects[i as usize].bucket as usize], &objects[i as usize].key);
             name(*a).cmp(&name(*b))
         });
+        objects.iter_mut().for_each(|object| object.key = Box::default());
         let mut rank = vec![0; order.len()];
         for (place, object) in order.iter().enumerate() {
             rank[*object as usize] = place as u32;
@@ -202,35 +217,34 @@ impl TraceReader {
         for row in &mut rows {
             row.object = rank[row.object as usize];
         }
+        drop(rank);
         rows.sort_unstable();
-        let first = rows.iter().map(|row| row.time / SECS_PER_DAY).min().unwrap_or(0);
-        let last = rows.iter().map(|row| row.time / SECS_PER_DAY).max().unwrap_or(0);
+        let first = rows.iter().map(|row| row.time_secs / SECS_PER_DAY).min().unwrap_or(0);
+        let last = rows.iter().map(|row| row.time_secs / SECS_PER_DAY).max().unwrap_or(0);
         if last - first >= MOST_DAYS {
-            return Err(TraceError::TooLong);
+            return Err(TooLong);
         }
         let days = if rows.is_empty() { 0 } else { (last - first + 1) as u16 };
-        let mut trace = Trace {
-            first_day: first as Day,
-            days,
-            buckets: Vec::new(),
-            starts: Vec::with_capacity(order.len() + 1),
-            events: Vec::with_capacity(rows.len()),
-        };
-        let mut at = 0;
-        for (place, object) in order.iter().enumerate() {
-            let bucket = &buckets[objects[*object as usize].0 as usize];
-            if trace.buckets.last().is_none_or(|last| last.name != *bucket) {
-                trace.buckets.push(TraceBucket { name: bucket.clone(), first: place, end: place });
-            }
-            trace.buckets.last_mut().expect("pushed above").end = place + 1;
-            trace.starts.push(trace.events.len());
+        let mut trace =
+            Trace { first_day: first as Day, days, buckets: Vec::new(), starts: vec![0], events: Vec::new() };
+        let (mut at, mut left_out, mut untouched, mut vanished) = (0, 0, 0, 0);
+        for (place, number) in order.iter().enumerate() {
+            let object = &objects[*number as usize];
             let end = at + rows[at..].partition_point(|row| row.object as usize == place);
-            trace.push_object(&rows[at..end], first, sizes[*object as usize]);
+            let own = &rows[at..end];
             at = end;
+            if !trace.push_object(own, first, object, unknown) {
+                left_out += 1;
+                continue;
+            }
+            trace.end_object(&buckets[object.bucket as usize]);
+            untouched += usize::from(own.is_empty());
+            let is_gone = object.listed == UNLISTED && listed_buckets.contains(&object.bucket);
+            let was_deleted = trace.events.last().is_some_and(|event| event.kind == EventKind::Delete);
+            vanished += usize::from(is_gone && !was_deleted);
         }
-        trace.starts.push(trace.events.len());
         trace.events.shrink_to_fit();
-        Ok(trace)
+        Ok(Built { trace, left_out, untouched, vanished })
     }
 }
 
@@ -296,158 +310,75 @@ impl Trace {
         &self.events[self.starts[object]..self.starts[object + 1]]
     }
 
-    fn push_object(&mut self, rows: &[Row], first: u32, told_size: u64) {
+    /// Ends the object whose events were pushed last.
+    fn end_object(&mut self, bucket: &BucketName) {
+        let place = self.objects();
+        self.starts.push(self.events.len());
+        if self.buckets.last().is_none_or(|last| last.name != *bucket) {
+            self.buckets.push(TraceBucket { name: bucket.clone(), first: place, end: place });
+        }
+        self.buckets.last_mut().expect("pushed above").end = place + 1;
+    }
+
+    /// Pushes an object's events. False, and nothing is pushed, where it is left out.
+    fn push_object(&mut self, rows: &[Row], first: u32, object: &ObjectNames, unknown: SizeUnknown) -> bool {
+        let begin = self.events.len();
+        let known = |size: Option<u64>| match unknown {
+            SizeUnknown::Empty => Some(size.unwrap_or(0)),
+            SizeUnknown::LeaveOut => size,
+        };
         let mut there = false;
-        if let Some(row) = rows.first().filter(|row| row.op != Op::Put as u8) {
-            let largest_read =
-                rows.iter().take_while(|row| row.op != Op::Put as u8).map(|row| row.bytes).max().unwrap_or(0);
-            let bytes = if told_size > 0 { told_size } else { largest_read };
-            debug_assert_eq!(row.object, rows[0].object);
+        if rows.first().is_none_or(|row| !row.is_put()) {
+            let Some(bytes) = known(size_of_life(rows, object)) else { return false };
             self.events.push(Event { day: 0, kind: EventKind::Found, reads: 0, bytes });
             there = true;
         }
-        let begin = *self.starts.last().expect("pushed by the caller");
-        for row in rows {
-            let day = (row.time / SECS_PER_DAY - first) as u16;
-            let event = |kind| Event { day, kind, reads: 0, bytes: row.bytes };
-            if row.op == Op::Put as u8 {
-                self.events.push(event(EventKind::Put));
-                there = true;
-            } else if !there {
-                continue;
-            } else if row.op == Op::Delete as u8 {
-                self.events.push(Event { bytes: 0, ..event(EventKind::Delete) });
-                there = false;
-            } else if let Some(last) =
-                self.events[begin..].last_mut().filter(|last| last.kind == EventKind::Read && last.day == day)
-            {
-                last.reads = last.reads.saturating_add(1);
-                last.bytes = last.bytes.saturating_add(row.bytes);
-            } else {
-                self.events.push(Event { reads: 1, ..event(EventKind::Read) });
+        for (at, row) in rows.iter().enumerate() {
+            let day = (row.time_secs / SECS_PER_DAY - first) as u16;
+            let event = |kind| Event { day, kind, reads: 0, bytes: row.bytes() };
+            match row.op() {
+                PUT => {
+                    self.events.push(event(EventKind::Put));
+                    there = true;
+                }
+                PUT_UNSIZED => {
+                    let Some(bytes) = known(size_of_life(&rows[at + 1..], object)) else {
+                        self.events.truncate(begin);
+                        return false;
+                    };
+                    self.events.push(Event { bytes, ..event(EventKind::Put) });
+                    there = true;
+                }
+                _ if !there => {}
+                DELETE => {
+                    self.events.push(event(EventKind::Delete));
+                    there = false;
+                }
+                _ => self.push_read(begin, event(EventKind::Read)),
             }
         }
+        true
     }
-}
 
-/// Splits a line into `fields`, whose memory is used again. Quotes stand around a field that holds a comma or a quote, which is
-/// then doubled. Returns how many there are.
-fn split(line: &[u8], fields: &mut Vec<String>) -> Result<usize, TraceError> {
-    let text = std::str::from_utf8(line).map_err(|_| TraceError::Text)?;
-    let mut found = 0;
-    let mut rest = text;
-    loop {
-        if fields.len() == found {
-            fields.push(String::new());
-        }
-        let field = &mut fields[found];
-        field.clear();
-        found += 1;
-        let end = if let Some(quoted) = rest.strip_prefix('"') {
-            rest.len() - quoted.len() + unquote(quoted, field)?
-        } else {
-            let end = memchr(b',', rest.as_bytes()).unwrap_or(rest.len());
-            field.push_str(&rest[..end]);
-            end
-        };
-        match rest.as_bytes().get(end) {
-            None => break,
-            Some(b',') => rest = &rest[end + 1..],
-            Some(_) => return Err(TraceError::Quote),
+    /// Adds a read to those of its day, of the object whose events begin at `begin`.
+    fn push_read(&mut self, begin: usize, read: Event) {
+        match self.events[begin..].last_mut() {
+            Some(last) if last.kind == EventKind::Read && last.day == read.day => {
+                last.reads = last.reads.saturating_add(1);
+                last.bytes = last.bytes.saturating_add(read.bytes);
+            }
+            _ => self.events.push(Event { reads: 1, ..read }),
         }
     }
-    fields.truncate(found);
-    Ok(found)
 }
 
-/// Takes what stands before the closing quote; returns where it ends.
-fn unquote(text: &str, field: &mut String) -> Result<usize, TraceError> {
-    let mut at = 0;
-    loop {
-        let quote = at + memchr(b'"', &text.as_bytes()[at..]).ok_or(TraceError::Quote)?;
-        field.push_str(&text[at..quote]);
-        if text.as_bytes().get(quote + 1) != Some(&b'"') {
-            return Ok(quote + 1);
-        }
-        field.push('"');
-        at = quote + 2;
-    }
-}
-
-fn seconds(text: &str) -> Result<u32, TraceError> {
-    let wrong = || TraceError::Time(text.to_owned());
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(seconds);
-    }
-    let seconds = match text.parse::<f64>() {
-        Ok(seconds) if seconds >= 0.0 && seconds < f64::from(u32::MAX) => seconds as i64,
-        Ok(_) => return Err(wrong()),
-        Err(_) => DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?.timestamp(),
-    };
-    u32::try_from(seconds).map_err(|_| wrong())
-}
-
-fn number(what: &'static str, text: &str) -> Result<Option<u64>, TraceError> {
-    match text.trim() {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| TraceError::Number(what, text.to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(lines: &str) -> Trace {
-        let mut lines = lines.lines();
-        let mut reader = TraceReader::new(lines.next().unwrap().as_bytes()).unwrap();
-        lines.for_each(|line| reader.line(line.as_bytes()).unwrap());
-        reader.finish().unwrap()
-    }
-
-    #[test]
-    fn lines_in_any_order_become_each_objects_days() {
-        let trace = read(
-            "op,time,bucket,key,size,bytes\n\
-             GET,1970-01-03T23:00:00Z,bucket,\"b,\"\"x\"\"\",,5\n\
-             GET,259199,bucket,\"b,\"\"x\"\"\",,7\n\
-             PUT,86400,bucket,\"b,\"\"x\"\"\",10,\n\
-             DELETE,1970-01-05T00:00:00+00:00,bucket,\"b,\"\"x\"\"\",,\n\
-             GET,345601,bucket,\"b,\"\"x\"\"\",,7\n\
-             GET,172800,bucket,a,99,3\n\
-             PUT,172800,another,a,1,1\n",
-        );
-        assert_eq!((trace.first_day, trace.days, trace.objects()), (1, 4, 3));
-        let names: Vec<_> = trace.buckets.iter().map(|b| (b.name.as_str(), b.first, b.end)).collect();
-        assert_eq!(names, [("another", 0, 1), ("bucket", 1, 3)]);
-        let event = |day, kind, reads, bytes| Event { day, kind, reads, bytes };
-        use EventKind::*;
-        assert_eq!(trace.events_of(0), [event(1, Put, 0, 1)]);
-        assert_eq!(trace.events_of(1), [event(0, Found, 0, 99), event(1, Read, 1, 3)]);
-        assert_eq!(trace.events_of(2), [event(0, Put, 0, 10), event(1, Read, 2, 12), event(3, Delete, 0, 0)]);
-    }
-
-    #[test]
-    fn a_bad_line_says_what_is_wrong_and_leaves_nothing() {
-        let mut reader = TraceReader::new(b"time,bucket,key,op,bytes,size").unwrap();
-        for (line, expected) in [
-            ("1,bucket,k,GET,1", "5 fields where the header has 6"),
-            ("1,bucket,k,HEAD,1,1", "op is PUT, GET or DELETE, not \"HEAD\""),
-            ("yesterday,bucket,k,GET,1,1", "time is RFC 3339 or seconds since 1970, not \"yesterday\""),
-            ("-1,bucket,k,GET,1,1", "not \"-1\""),
-            ("1,bucket,k,GET,many,1", "bytes is a number of bytes, not \"many\""),
-            ("1,bucket,k,PUT,,", "a PUT needs the object's size"),
-            ("1,b,k,GET,1,1", "a bucket name has 3 to 63"),
-            ("1,bucket,,GET,1,1", "an object key has"),
-            ("1,bucket,\"k,GET,1,1", "does not end"),
-            ("1,bucket,\"k\"x,GET,1,1", "does not end"),
-        ] {
-            let error = reader.line(line.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(expected), "{line}: {error}");
-        }
-        assert_eq!(reader.line(b"1,bucket,\xff,GET,1,1"), Err(TraceError::Text));
-        assert_eq!(reader.finish().unwrap().objects(), 0);
-        assert_eq!(TraceReader::new(b"time,bucket,key,op,bytes").unwrap_err(), TraceError::NoColumn("size"));
-    }
+/// How large an object is that no PUT tells the size of, by what follows until the next PUT: what was told beside it, else, if
+/// it is not the one that was listed, the largest read, else the listing, else the largest read again.
+fn size_of_life(rows: &[Row], object: &ObjectNames) -> Option<u64> {
+    let life = || rows.iter().take_while(|row| !row.is_put());
+    let told = Some(object.told).filter(|bytes| *bytes > 0);
+    let listed = Some(object.listed).filter(|bytes| *bytes != UNLISTED);
+    let read = life().map(|row| row.bytes()).max().filter(|bytes| *bytes > 0);
+    let is_replaced = life().count() < rows.len();
+    told.or(if is_replaced { read.or(listed) } else { listed.or(read) })
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use tierd::app::App;
-use tierd::jobs::ingest::{Ingest, Limits, LogSource};
+use tierd::jobs::ingest::{Ingest, Limits, LogSource, counting_rules};
 use tierd::jobs::report::IngestReport;
 use tierd::jobs::{AskedBy, Job, JobReport, Mode, Ran, ReconcileAfter, RunOptions, SweepScope};
 use tierd::progress::Progress;
@@ -109,7 +109,8 @@ fn by_schedule() -> RunOptions {
 /// Ingest as a daemon has it, but under no lease.
 fn ingest_of(app: &App) -> Ingest {
     let settings = &app.settings.ingest;
-    let source = |source| LogSource::new(source, &settings.count, Vec::new(), app.s3.clone()).expect("a source");
+    let rules = counting_rules(&settings.count);
+    let source = |source| LogSource::new(source, &rules, Vec::new(), app.s3.clone()).expect("a source");
     Ingest {
         state: app.state.clone(),
         ledger: app.ledger.clone(),

@@ -90,8 +90,13 @@ async fn what_the_logs_show_to_be_cold_is_moved_and_what_they_show_to_be_hot_sta
     }
     let (_, planned) = world.run_json(&["plan"]).await;
     assert_eq!(planned["planned"], 6, "{planned}");
+    // Intelligent-Tiering bills its fee at once and less for storage later: the plan says what it is made for.
+    let usd = |figure: &str| planned[figure].as_f64().unwrap();
+    assert!(usd("monthly_saving_usd") < 0.0 && usd("expected_saving_usd") > 0.0, "{planned}");
     let output = world.run(&["report"]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("move that pays with time") && said.contains("STANDARD to INTELLIGENT_TIERING"), "{said}");
     assert_eq!(kept(&world).await, 0, "who only looks keeps nothing");
 
     let report = job(&world, "transition").await;

@@ -74,7 +74,10 @@ lenient! {
     UserIdentity { arn: Scalar<'a> = "arn", session_context: SessionContext<'a> = "sessionContext" }
     SessionContext { session_issuer: SessionIssuer<'a> = "sessionIssuer" }
     SessionIssuer { arn: Scalar<'a> = "arn" }
-    AdditionalEventData { bytes_out: Scalar<'a> = "bytesTransferredOut" }
+    AdditionalEventData {
+        bytes_in: Scalar<'a> = "bytesTransferredIn",
+        bytes_out: Scalar<'a> = "bytesTransferredOut",
+    }
 }
 
 #[derive(Debug, Default)]
@@ -119,8 +122,9 @@ impl Record<'_> {
             Some(time) => time.text().ok_or_else(|| unreadable("eventTime"))?,
         };
         let id = [text(&self.shared_event_id), text(&self.event_id)].into_iter().flatten().find(|id| !id.is_empty());
-        let bytes_sent = self.bytes_sent();
-        Counting { rule, bucket, key: Cow::Borrowed(key), time, id, bytes_sent }.add(accesses)
+        let bytes_sent = self.bytes_sent().unwrap_or(0.0);
+        let object_bytes = self.bytes_received().filter(|_| event == WRITE);
+        Counting { rule, bucket, key: Cow::Borrowed(key), time, id, bytes_sent, object_bytes }.add(accesses)
     }
 
     fn has_failed(&self) -> bool {
@@ -141,13 +145,17 @@ impl Record<'_> {
             .any(|arn| rules.excludes(arn))
     }
 
-    fn bytes_sent(&self) -> f64 {
-        match self.additional.as_ref().and_then(|additional| additional.bytes_out.as_ref()) {
-            Some(Scalar::Number(bytes)) => *bytes,
-            _ => 0.0,
-        }
+    fn bytes_sent(&self) -> Option<f64> {
+        number(self.additional.as_ref()?.bytes_out.as_ref()?)
+    }
+
+    fn bytes_received(&self) -> Option<f64> {
+        number(self.additional.as_ref()?.bytes_in.as_ref()?)
     }
 }
+
+/// The event whose request carries the object, whole: what a copy or the end of an upload in parts carries is not the object.
+pub(super) const WRITE: &str = "PutObject";
 
 /// What is kept of a record that counts.
 #[derive(Debug)]
@@ -158,6 +166,8 @@ pub(super) struct Counting<'a> {
     pub(super) time: &'a str,
     pub(super) id: Option<&'a str>,
     pub(super) bytes_sent: f64,
+    /// Of a [`WRITE`], where it is said.
+    pub(super) object_bytes: Option<f64>,
 }
 
 impl Counting<'_> {
@@ -171,7 +181,9 @@ impl Counting<'_> {
             .ok_or_else(|| Reason::field("eventTime", self.time))?;
         // CloudTrail writes whole numbers as floats; what is negative or too large becomes the nearest that fits.
         let bytes_sent = self.bytes_sent as u64;
+        let object_bytes = self.object_bytes.map(|bytes| bytes as u64);
         accesses.push(self.bucket, &self.key, time, self.id.map(EventIdentity::of_event_id), bytes_sent, self.rule)?;
+        accesses.note_object_bytes(object_bytes);
         Ok(())
     }
 }
@@ -195,6 +207,13 @@ impl<'a> RequestParameters<'a> {
                 None | Some(Scalar::Absent) => false,
                 Some(key) => key.text() != Some(""),
             }
+    }
+}
+
+fn number(scalar: &Scalar<'_>) -> Option<f64> {
+    match scalar {
+        Scalar::Number(number) => Some(*number),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::super::json_scan::Index;
 use super::record::Counting;
-use super::walk::{Met, Stop, literal_end, number};
+use super::walk::{Met, Stop, literal_end};
 use crate::tiering::access::CountingRules;
 
 /// What a value means to a record that counts.
@@ -27,6 +27,7 @@ pub(super) enum Role {
     Key,
     Caller,
     BytesSent,
+    BytesReceived,
 }
 
 /// What the walk has learnt of a record: where values that mean something begin, at their quote if they have one.
@@ -114,9 +115,7 @@ impl Shapes {
                 }
                 Then::Number(role) => {
                     let end = literal_end(window, at);
-                    if role == Role::BytesSent {
-                        met.bytes_sent = number(&window[at..end])?;
-                    }
+                    met.take_number(role, &window[at..end])?;
                     at = end;
                 }
                 Then::End { carried } if at == index.text.len() => {

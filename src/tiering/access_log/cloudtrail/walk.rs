@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use super::super::json_scan::Index;
-use super::record::{Counting, Scalar};
+use super::record::{Counting, Scalar, WRITE};
 use super::shape::{Lesson, Role};
 use crate::tiering::access::CountingRules;
 
@@ -79,7 +79,9 @@ pub(super) struct Met<'a> {
     bucket: Option<&'a [u8]>,
     /// Perhaps with escapes.
     key: Option<&'a [u8]>,
-    pub(super) bytes_sent: f64,
+    bytes_sent: f64,
+    /// The number as it stands there.
+    bytes_received: Option<&'a [u8]>,
     /// Of each rule, by its place, a bit: whether the request carries what it asks for.
     pub(super) carried: u64,
 }
@@ -118,7 +120,18 @@ impl<'a> Met<'a> {
             Role::Time => self.time = Some(raw),
             Role::Id => self.id = Some(raw),
             Role::SharedId => self.shared_id = Some(raw),
-            Role::BytesSent | Role::None => {}
+            Role::BytesSent | Role::BytesReceived | Role::None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what stands there for a number.
+    #[inline(always)]
+    pub(super) fn take_number(&mut self, role: Role, literal: &'a [u8]) -> Result<(), Stop> {
+        match role {
+            Role::BytesSent => self.bytes_sent = number(literal)?,
+            Role::BytesReceived => self.bytes_received = Some(literal),
+            _ => {}
         }
         Ok(())
     }
@@ -144,6 +157,8 @@ impl<'a> Met<'a> {
             true => serde_json::from_slice(&[b"\"", key, b"\""].concat()).map(Cow::Owned).map_err(|_| Stop::Odd)?,
         };
         let id = [self.shared_id, self.id].into_iter().flatten().find(|id| !id.is_empty());
+        let object_bytes =
+            self.bytes_received.filter(|_| self.event == Some(WRITE.as_bytes())).map(number).transpose()?;
         Ok(Counting {
             rule,
             bucket: text(bucket)?,
@@ -151,6 +166,7 @@ impl<'a> Met<'a> {
             time: text(self.time.ok_or(Stop::Odd)?)?,
             id: id.map(text).transpose()?,
             bytes_sent: self.bytes_sent,
+            object_bytes,
         })
     }
 }
@@ -169,7 +185,7 @@ fn text(raw: &[u8]) -> Result<&str, Stop> {
 }
 
 /// What a number means.
-pub(super) fn number(literal: &[u8]) -> Result<f64, Stop> {
+fn number(literal: &[u8]) -> Result<f64, Stop> {
     match serde_json::from_slice(literal) {
         Ok(Scalar::Number(number)) => Ok(number),
         _ => Err(Stop::Odd),
@@ -251,20 +267,26 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn additional(&mut self) -> Result<(), Stop> {
-        let mut has_bytes = false;
+        let (mut has_sent, mut has_received) = (false, false);
         self.members_if_object(|walk, name| match name {
-            b"bytesTransferredOut" if !std::mem::replace(&mut has_bytes, true) => {
-                let start = walk.at;
-                let is_number = matches!(walk.peek()?, b'-' | b'0'..=b'9');
-                walk.skip()?;
-                if is_number {
-                    walk.lesson.roles.push((start, Role::BytesSent));
-                    walk.met.bytes_sent = number(&walk.index.text[start..walk.at])?;
-                }
-                Ok(())
+            b"bytesTransferredOut" if !std::mem::replace(&mut has_sent, true) => walk.take_number(Role::BytesSent),
+            b"bytesTransferredIn" if !std::mem::replace(&mut has_received, true) => {
+                walk.take_number(Role::BytesReceived)
             }
             _ => walk.skip(),
         })
+    }
+
+    /// Goes over a value, and takes it for what it is if it is a number.
+    fn take_number(&mut self, role: Role) -> Result<(), Stop> {
+        let start = self.at;
+        let is_number = matches!(self.peek()?, b'-' | b'0'..=b'9');
+        self.skip()?;
+        if is_number {
+            self.lesson.roles.push((start, role));
+            self.met.take_number(role, &self.index.text[start..self.at])?;
+        }
+        Ok(())
     }
 
     /// Goes over the members of what is here, if that is an object, and over it, if not.

@@ -119,3 +119,33 @@ fn what_is_never_read_goes_to_the_coldest_class_at_once_and_what_is_read_daily_s
     assert_eq!(way(&daily), []);
     assert_eq!(way(&daily[..100]), [(100, StorageClass::GlacierIr)]);
 }
+
+#[test]
+fn a_class_that_is_dearer_in_everything_is_never_chosen() {
+    let once_a_week: Vec<_> =
+        (0..52).map(|week| Event { day: week * 7, kind: EventKind::Read, reads: 1, bytes: 1 << 20 }).collect();
+    for dear in [StorageClass::StandardIa, StorageClass::GlacierIr, StorageClass::IntelligentTiering] {
+        let mut prices = us_east_1();
+        let highest = prices.classes.standard.storage_gb_month * 1.1;
+        let table = match dear {
+            StorageClass::StandardIa => &mut prices.classes.standard_ia,
+            StorageClass::GlacierIr => &mut prices.classes.glacier_ir,
+            _ => {
+                prices.intelligent_tiering.infrequent_gb_month = highest;
+                prices.intelligent_tiering.archive_instant_gb_month = highest;
+                &mut prices.classes.intelligent_tiering
+            }
+        };
+        table.storage_gb_month = highest;
+        let mut moves = 0;
+        for bytes in [20_000, 1 << 20, 1 << 30] {
+            for reads in [&once_a_week[..0], &once_a_week[..8], &once_a_week[..]] {
+                let life = Life { from: 0, to: 365, bytes, end: End::TraceEnds };
+                let way = Optimum::new(tariff(&prices)).best(&life, reads);
+                assert!(way.iter().all(|(_, class)| *class != dear), "{bytes} bytes: {way:?}");
+                moves += way.len();
+            }
+        }
+        assert!(moves > 0, "it is not that nothing is ever moved");
+    }
+}
