@@ -10,6 +10,10 @@ use crate::tiering::adaptive::learned::View;
 use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, PerExpert, SHADOWED, Safeguard};
 use crate::tiering::evidence::{Day, IdleTable};
 
+/// The policy learns every 30 days; every 10 in the first 90, when it knows little.
+const OFTEN_DAYS: u16 = 10;
+const OFTEN_UNTIL: u16 = 90;
+
 /// Whose decisions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
@@ -71,7 +75,8 @@ impl<'a> AdaptiveRun<'a> {
 
     /// Goes one period further. False at the end.
     pub fn period(&mut self) -> bool {
-        let to = self.trace.days.min(self.from.saturating_add(PERIOD_DAYS));
+        let days = if self.from < OFTEN_UNTIL { OFTEN_DAYS } else { PERIOD_DAYS };
+        let to = self.trace.days.min(self.from.saturating_add(days));
         if self.from >= to {
             return false;
         }
@@ -159,7 +164,7 @@ impl<'a> AdaptiveRun<'a> {
             }
             costs[expert as usize] = course.bill.total().total_usd();
         }
-        bucket.safeguard.learn(PERIOD_DAYS, &costs, &ahead);
+        bucket.safeguard.learn(to - self.from, &costs, &ahead);
     }
 }
 
