@@ -17,7 +17,12 @@ use std::time::Instant;
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use generators::{KINDS, Kind, Use, Workload};
+use tierd::tiering::adaptive::experts::{Experts, Restores};
+use tierd::tiering::adaptive::hazard::Hazards;
+use tierd::tiering::adaptive::learned::View;
+use tierd::tiering::adaptive::safeguard::Expert;
 use tierd::tiering::cost::{Prices, RestoreSpeed};
+use tierd::tiering::evidence::ObjectEvidence;
 use tierd::tiering::policy::frequency::Frequency;
 use tierd::tiering::policy::guard::{Archived, Copies, Guards, Rule};
 use tierd::tiering::policy::recency::Recency;
@@ -25,6 +30,7 @@ use tierd::tiering::simulate::comparison::Comparison;
 use tierd::tiering::simulate::policies::{Replayed, Setup};
 use tierd::tiering::simulate::replay::Cadence;
 use tierd::tiering::simulate::trace::{Trace, TraceReader};
+use tierd::tiering::storage_class::StorageClass;
 
 fn main() {
     let prices: Prices = Figment::from(Toml::string(include_str!("../../config/prices/us-east-1.toml")))
@@ -43,11 +49,46 @@ fn main() {
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
     let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+    solving(&prices);
     ratios(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);
     if objects > 0 {
         large(&setup, objects as u32);
     }
+}
+
+/// The time to solve a bucket: all experts' plans for objects of every size, none of them with an older plan to begin from.
+fn solving(prices: &Prices) {
+    let mut runs: Vec<(f64, usize)> = (0..5)
+        .map(|_| {
+            let mut experts = Experts::default();
+            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+            let begin = cpu_seconds();
+            let mut plans = 0;
+            for log_size in 14..=25 {
+                for log_share in -2..=3 {
+                    let bytes = 3_u64 << (log_size - 1);
+                    let evidence = ObjectEvidence {
+                        last_read_day: Some(0),
+                        read_days: 1,
+                        read_since_written: true,
+                        heat: 1.0,
+                        last_day_reads: 1,
+                        last_day_bytes: (bytes as f64 * 4_f64.powi(log_share)) as u64,
+                        ..ObjectEvidence::default()
+                    };
+                    let view = View { class: StorageClass::Standard, bytes, class_since: 0, evidence: &evidence };
+                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Wary] {
+                        plans += usize::from(experts.choose(expert, &view, 10).is_some());
+                    }
+                }
+            }
+            (cpu_seconds() - begin, plans)
+        })
+        .collect();
+    runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (seconds, plans) = runs[runs.len() / 2];
+    println!("a bucket is solved in {seconds:.2} s of processor time: {plans} plans, the median of {}", runs.len());
 }
 
 /// Ratios to the optimum, by kind.

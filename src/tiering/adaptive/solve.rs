@@ -16,8 +16,8 @@ use crate::tiering::storage_class::StorageClass;
 const DISCOUNT: f64 = 0.9985;
 
 /// When the differences between states change by less than this share in a round, the plan is good.
-const PRECISION: f64 = 1e-3;
-const MOST_ROUNDS: usize = 40;
+const PRECISION: f64 = 1e-4;
+const MOST_ROUNDS: usize = 100;
 
 /// Where an object is, as far as costs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,13 @@ impl Place {
             place if place.class().is_archive() => Self::Standard,
             place => place,
         }
+    }
+
+    /// Whether it makes sense to leave this place for the other. What came into Intelligent-Tiering while it was idle does not go
+    /// back to STANDARD before it was read: its way to the colder tiers is reckoned by chance, and where that looks worse than
+    /// it is, objects would go in and out.
+    fn may_become(self, other: Self) -> bool {
+        other != Self::Standard || !matches!(self, Self::IntelligentFrequent | Self::IntelligentInfrequent)
     }
 
     /// Whether the minimum duration is still running: the object stays.
@@ -389,7 +396,9 @@ impl<'a> Solver<'a> {
             let (place, i) = (*place, *place as usize);
             let (mut least, mut best) = (self.stay[i][bin][class], place);
             for (to, into) in &self.entries {
-                let Some(entered) = Place::of(*to, 0, 0, 0) else { continue };
+                let Some(entered) = Place::of(*to, 0, 0, 0).filter(|entered| place.may_become(*entered)) else {
+                    continue;
+                };
                 let late = if entered == Place::Intelligent { self.late[bin][class] } else { 0.0 };
                 let usd = into[i] + late + self.stay[entered as usize][bin][class];
                 if usd < least * (1.0 - 1e-9) {
