@@ -103,7 +103,9 @@ fn every_read_since_the_last_run_is_billed_once() {
 #[test]
 fn what_is_written_anew_begins_anew_under_every_expert() {
     let prices = us_east_1();
-    let (tariff, experts) = (tariff(&prices), experts(&prices, &IdleTable::default()));
+    let mut seen = IdleTable::default();
+    (0..100).for_each(|_| seen.end_unread(0, 700));
+    let (tariff, experts) = (tariff(&prices), experts(&prices, &seen));
     let mut shadows = Shadows::default();
     let mut objects = BTreeMap::from([(1, written(BEGIN - 400, 64 * MIB))]);
     shadows.go_on(&objects, BEGIN, &tariff, &experts, 0);
