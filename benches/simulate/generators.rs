@@ -33,7 +33,7 @@ pub struct Kind {
     pub make: fn(&mut Workload),
 }
 
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 20] = [
     Kind { name: "user-files", of_use: Use::Tune, make: user_files },
     Kind { name: "zipf-decay", of_use: Use::Tune, make: zipf_decay },
     Kind { name: "month-end", of_use: Use::Tune, make: month_end },
@@ -52,6 +52,8 @@ pub const KINDS: [Kind; 18] = [
     Kind { name: "open-data", of_use: Use::HeldOut, make: open_data },
     Kind { name: "downloads", of_use: Use::HeldOut, make: downloads },
     Kind { name: "never-read", of_use: Use::HeldOut, make: never_read },
+    Kind { name: "growing-archive", of_use: Use::HeldOut, make: growing_archive },
+    Kind { name: "package-index", of_use: Use::HeldOut, make: package_index },
 ];
 
 const DAY: u64 = 86_400;
@@ -428,6 +430,72 @@ fn never_read(w: &mut Workload) {
         if w.chance(0.02) {
             let at = w.between(day, w.last());
             w.get(object, at, 1.0);
+        }
+    }
+}
+
+/// Data sets that grow by the day. What is new is often looked at; now and then somebody reads a stretch of a set within days, and
+/// some sets are read whole, years later, to be worked out anew.
+fn growing_archive(w: &mut Workload) {
+    const OF_A_SET: u32 = 60;
+    for _ in 0..w.objects / OF_A_SET {
+        let (begin, median) = (w.some_day(0.5), w.size(40.0 * MB, 1.0) as f64);
+        let step = w.between(0.2, (w.last() - begin) / f64::from(OF_A_SET));
+        let objects: Vec<_> = (0..OF_A_SET)
+            .map(|i| {
+                let size = w.size(median, 0.3);
+                w.put(begin + f64::from(i) * step, size)
+            })
+            .collect();
+        for object in &objects {
+            if w.chance(0.4) {
+                let soon = w.exponential(2.0);
+                w.get(*object, object.day + soon, 1.0);
+            }
+        }
+        let readers = w.pareto(0.7, 1.0).min(20.0) as u32;
+        for _ in 0..readers {
+            let (at, first) = (w.between(begin, w.last()), w.between(0.0, 50.0) as usize);
+            let stretch = w.exponential(15.0) as usize + 1;
+            for object in objects.iter().skip(first).take(stretch) {
+                let later = w.between(0.0, 4.0);
+                w.get(*object, at + later, 1.0);
+            }
+        }
+        if w.chance(0.3) {
+            let at = w.between(begin, w.last());
+            for object in &objects {
+                let later = w.between(0.0, 15.0);
+                w.get(*object, at + later, 1.0);
+            }
+        }
+    }
+}
+
+/// Files of releases: downloads burst when a release is out, decay by a power law, and fall when the next one is. Some old
+/// releases are asked for again for a time, because somebody has pinned them.
+fn package_index(w: &mut Workload) {
+    const RELEASES: u32 = 8;
+    for _ in 0..w.objects / RELEASES {
+        let (popular, median) = (w.pareto(0.4, 0.7).min(400.0), w.size(2.0 * MB, 1.5) as f64);
+        let (mut day, every) = (w.some_day(0.7), w.between(15.0, 120.0));
+        for _ in 0..RELEASES {
+            let size = w.size(median, 0.2);
+            let (object, next) = (w.put(day, size), every * w.between(0.5, 1.5));
+            let (pinned_from, pinned_for) =
+                if w.chance(0.06) { (day + w.between(next, 900.0), w.between(20.0, 200.0)) } else { (f64::MAX, 0.0) };
+            let mut at = day;
+            while at < w.last() {
+                let fresh = popular * (1.0 + (at - day)).powf(-1.1);
+                let old = if at > day + next { 0.3 } else { 1.0 };
+                let pinned = if (pinned_from..pinned_from + pinned_for).contains(&at) { 0.5 } else { 0.0 };
+                // A pin may come before the next download that is foreseen.
+                at += w.exponential(1.0 / (fresh * old + pinned).max(1e-4)).min((pinned_from - at).max(30.0));
+                if w.chance(fresh * old * 30.0 + pinned) {
+                    w.get(object, at, 1.0);
+                }
+            }
+            day += next;
         }
     }
 }

@@ -10,6 +10,8 @@
 //! that is built with the bench.
 
 mod generators;
+#[path = "../server/process.rs"]
+mod process;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +24,13 @@ use std::time::{Duration, Instant};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use generators::{KINDS, Kind, Use, Workload};
+use process::cpu_of;
+use tierd::tiering::adaptive::experts::{Experts, Restores};
+use tierd::tiering::adaptive::hazard::Hazards;
+use tierd::tiering::adaptive::learned::View;
+use tierd::tiering::adaptive::safeguard::Expert;
 use tierd::tiering::cost::{Prices, RestoreSpeed};
+use tierd::tiering::evidence::ObjectEvidence;
 use tierd::tiering::policy::frequency::Frequency;
 use tierd::tiering::policy::guard::{Archived, Copies, Guards, Rule};
 use tierd::tiering::policy::recency::Recency;
@@ -31,6 +39,7 @@ use tierd::tiering::simulate::policies::{Replayed, Setup};
 use tierd::tiering::simulate::replay::Cadence;
 use tierd::tiering::simulate::trace::Trace;
 use tierd::tiering::simulate::trace::csv::TraceReader;
+use tierd::tiering::storage_class::StorageClass;
 
 fn main() {
     let prices: Prices = Figment::from(Toml::string(include_str!("../../config/prices/us-east-1.toml")))
@@ -49,11 +58,46 @@ fn main() {
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
     let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+    solving(&prices);
     ratios(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);
     if objects > 0 {
         large(objects as u32);
     }
+}
+
+/// The time to solve a bucket: all experts' plans for objects of every size, none of them with an older plan to begin from.
+fn solving(prices: &Prices) {
+    let mut runs: Vec<(f64, usize)> = (0..5)
+        .map(|_| {
+            let mut experts = Experts::default();
+            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+            let begin = cpu_of("self");
+            let mut plans = 0;
+            for log_size in 14..=25 {
+                for log_share in -2..=3 {
+                    let bytes = 3_u64 << (log_size - 1);
+                    let evidence = ObjectEvidence {
+                        last_read_day: Some(0),
+                        read_days: 1,
+                        read_since_written: true,
+                        heat: 1.0,
+                        last_day_reads: 1,
+                        last_day_bytes: (bytes as f64 * 4_f64.powi(log_share)) as u64,
+                        ..ObjectEvidence::default()
+                    };
+                    let view = View { class: StorageClass::Standard, bytes, class_since: 0, evidence: &evidence };
+                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Wary] {
+                        plans += usize::from(experts.choose(expert, &view, 10).is_some());
+                    }
+                }
+            }
+            ((cpu_of("self") - begin).as_secs_f64(), plans)
+        })
+        .collect();
+    runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (seconds, plans) = runs[runs.len() / 2];
+    println!("a bucket is solved in {seconds:.2} s of processor time: {plans} plans, the median of {}", runs.len());
 }
 
 /// Ratios to the optimum, by kind.
@@ -128,7 +172,8 @@ fn large(objects: u32) {
     // Both only grow while it runs; what it does in its last moments is to print.
     let (mut seconds, mut mib) = (0.0, 0);
     while child.try_wait().expect("it is ours").is_none() {
-        (seconds, mib) = (cpu_seconds(child.id()).unwrap_or(seconds), peak_mib(child.id()).unwrap_or(mib));
+        seconds = cpu_of(&child.id().to_string()).as_secs_f64().max(seconds);
+        mib = peak_mib(child.id()).unwrap_or(mib);
         std::thread::sleep(Duration::from_millis(100));
     }
     let wall = begin.elapsed().as_secs_f64();
@@ -157,14 +202,6 @@ fn write_large(file: &Path, objects: u32) -> std::io::Result<usize> {
     }
     out.flush()?;
     Ok(workload.lines.len())
-}
-
-/// User and system time of a process; None once it has ended.
-fn cpu_seconds(process: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let fields = stat.rsplit(')').next()?.split_whitespace().skip(11).take(2);
-    let ticks: f64 = fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-    Some(ticks / 100.0)
 }
 
 fn peak_mib(process: u32) -> Option<u64> {

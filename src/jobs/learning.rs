@@ -21,7 +21,7 @@ use crate::state::idle::IdleScope;
 use crate::state::{State, Written};
 use crate::tiering::adaptive::experts::{Experts, Restores};
 use crate::tiering::adaptive::hazard::Hazards;
-use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM};
+use crate::tiering::adaptive::safeguard::OWN_PLANS_FROM;
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::{Day, IdleTable, day_of};
 use crate::tiering::ledger_row::LedgerRow;
@@ -151,12 +151,7 @@ impl Learning {
 impl Learned {
     /// What the policy wants of a row of the bucket.
     pub fn decide(&self, row: &LedgerRow) -> Option<Decision> {
-        decide(row, &self.experts, self.following(), self.now)
-    }
-
-    /// Whom it follows.
-    pub fn following(&self) -> Expert {
-        self.shadows.following()
+        decide(row, &self.experts, self.shadows.following(hash_of(&row.id.key)), self.now)
     }
 
     /// The idle times of the bucket's objects that have not ended.

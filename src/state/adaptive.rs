@@ -118,7 +118,9 @@ mod tests {
         assert!(packed.len() < 64 << 10, "{} bytes", packed.len());
         let item: std::collections::HashMap<_, _> =
             [("shadows".to_owned(), AttributeValue::B(Blob::new(packed)))].into();
-        assert_eq!(read::<Shadows>(&Item::from(item), "shadows").unwrap(), shadows);
+        // The last digits of a number may be lost.
+        let kept = read::<Shadows>(&Item::from(item), "shadows").unwrap();
+        assert_eq!(format!("{kept:.12?}"), format!("{shadows:.12?}"));
         assert!(read::<Shadows>(&Item::new(), "shadows").unwrap_err().to_string().contains("not binary"));
     }
 }

@@ -82,7 +82,6 @@ mod tests {
             last_use: days_ago(45),
             rests_on_days: 31,
             expected_saving_usd: None,
-            expected_saving_usd: None,
         }
     }
 

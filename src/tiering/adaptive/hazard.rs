@@ -10,6 +10,11 @@ use crate::tiering::evidence::{Cell, HEAT_CLASSES, IDLE_BINS, IDLE_FROM, IdleTab
 /// The heat that stands for a class; of the first, which was never read, there is none.
 pub(super) const HEAT_OF_CLASS: [f64; HEAT_CLASSES] = [0.0, 1.0, 1.35, 2.0, 3.5, 7.0, 16.0, 40.0];
 
+/// By heat class, the two figures of the power law that is expected: after `t` idle days, a read on a day has the chance
+/// `shape / (t + days)`.
+const PRIOR: [(f64, f64); HEAT_CLASSES] =
+    [(0.6, 4.0), (0.5, 5.0), (0.6, 5.0), (0.8, 6.0), (1.2, 8.0), (2.0, 9.0), (3.5, 8.0), (7.0, 8.0)];
+
 /// How many reads the expectation of a cell weighs.
 const CELL_WEIGHT: f64 = 0.5;
 
@@ -24,16 +29,13 @@ pub struct Hazards {
 }
 
 impl Hazards {
-    /// What is expected before anything is seen: an object that was read at some rate goes on so, but the longer it is idle the
-    /// more likely it is done with (the hazard of rates that are spread by a gamma distribution).
+    /// What is expected before anything is seen: what was just written or read is likely used again soon, the likelier the
+    /// hotter it is, and the longer it is idle the less (the hazard of a power law, as access logs show it).
     pub fn prior() -> Self {
         let mut all = Self { read: [[0.0; IDLE_BINS]; HEAT_CLASSES], end: [[0.0002; IDLE_BINS]; HEAT_CLASSES] };
-        for (class, row) in all.read.iter_mut().enumerate() {
-            // Reads by the day, of which the heat is about 60 times as much.
-            let (shape, rate) =
-                if class == 0 { (0.35, 0.02) } else { (0.7, (HEAT_OF_CLASS[class] - 0.4).max(0.3) / 60.0) };
+        for (row, (shape, days)) in all.read.iter_mut().zip(PRIOR) {
             for (bin, hazard) in row.iter_mut().enumerate() {
-                *hazard = (shape / (middle_of(bin) + shape / rate)).min(0.9);
+                *hazard = (shape / (middle_of(bin) + days)).min(0.9);
             }
         }
         all

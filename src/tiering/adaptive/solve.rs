@@ -9,15 +9,15 @@
 
 use super::hazard::{HEAT_OF_CLASS, Hazards, middle_of};
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
-use crate::tiering::evidence::{HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, days_of_bin};
+use crate::tiering::evidence::{HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, days_of_bin, idle_bin};
 use crate::tiering::storage_class::StorageClass;
 
 /// What a dollar is worth a day later. In a year a third is lost: plans of today rarely hold so long.
 const DISCOUNT: f64 = 0.9985;
 
 /// When the differences between states change by less than this share in a round, the plan is good.
-const PRECISION: f64 = 1e-3;
-const MOST_ROUNDS: usize = 40;
+const PRECISION: f64 = 1e-4;
+const MOST_ROUNDS: usize = 100;
 
 /// Where an object is, as far as costs go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,12 @@ const PLACES: [Place; 12] = [
     Place::DeepArchiveOld,
 ];
 
-/// An idle age up to which coming into Intelligent-Tiering makes no difference to being there since the last use.
-const SYNCED_DAYS: u32 = 5;
+/// By how many days an object may have been idle before it came into Intelligent-Tiering and still be taken for one that has been
+/// there since its last use: its first tier would be the same.
+const SYNCED_DAYS: u32 = 30;
+
+/// The inactive days after which Intelligent-Tiering bills no other tier.
+const LAST_TIER_FROM: u32 = 90;
 
 impl Place {
     /// The place of an object that has been `days_in_class` in its class, idle for `idle_days`, of which `inactive_days` in
@@ -97,14 +101,6 @@ impl Place {
         }
     }
 
-    /// Where an object comes to that enters `class` at an idle bin.
-    fn entered(class: StorageClass, bin: usize) -> Option<Self> {
-        Some(match class {
-            StorageClass::IntelligentTiering if u32::from(IDLE_FROM[bin]) > SYNCED_DAYS => Self::IntelligentFrequent,
-            class => Self::of(class, 0, 0, 0)?,
-        })
-    }
-
     /// What it becomes in time while it stays idle, and after how many days.
     fn aged(self) -> Option<(Self, f64)> {
         Some(match self {
@@ -125,6 +121,13 @@ impl Place {
             place if place.class().is_archive() => Self::Standard,
             place => place,
         }
+    }
+
+    /// Whether it makes sense to leave this place for the other. What came into Intelligent-Tiering while it was idle does not go
+    /// back to STANDARD before it was read: its way to the colder tiers is reckoned by chance, and where that looks worse than
+    /// it is, objects would go in and out.
+    fn may_become(self, other: Self) -> bool {
+        other != Self::Standard || !matches!(self, Self::IntelligentFrequent | Self::IntelligentInfrequent)
     }
 
     /// Whether the minimum duration is still running: the object stays.
@@ -223,6 +226,10 @@ struct Solver<'a> {
     steps: Box<Grid<Step>>,
     /// The classes that may be entered, each with what it costs from every place; infinite where there is no such move.
     entries: Vec<Entry>,
+    /// What an object pays more that comes into Intelligent-Tiering at an idle age, than one that is there since its last use:
+    /// it reaches the colder tiers later by as many days. To the day, because a plan that had it reach them by chance would
+    /// move objects in late, or out and in again, to try its luck.
+    late: [[f64; HEAT_CLASSES]; IDLE_BINS],
     /// The classes of heat that a read leads to: the lower one, and the share of the next higher one.
     hotter: [[(usize, f64); HEAT_CLASSES]; IDLE_BINS],
     places: Vec<Place>,
@@ -240,6 +247,7 @@ impl<'a> Solver<'a> {
             end: [0.0; PLACES.len()],
             steps: Box::new([[[Step::default(); HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             entries: Vec::new(),
+            late: late(prices, hazards, kind.bytes),
             hotter: hotter(),
             places: PLACES.into_iter().filter(|place| rules.reach(*place)).collect(),
             stay: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
@@ -388,8 +396,11 @@ impl<'a> Solver<'a> {
             let (place, i) = (*place, *place as usize);
             let (mut least, mut best) = (self.stay[i][bin][class], place);
             for (to, into) in &self.entries {
-                let Some(entered) = Place::entered(*to, bin) else { continue };
-                let usd = into[i] + self.stay[entered as usize][bin][class];
+                let Some(entered) = Place::of(*to, 0, 0, 0).filter(|entered| place.may_become(*entered)) else {
+                    continue;
+                };
+                let late = if entered == Place::Intelligent { self.late[bin][class] } else { 0.0 };
+                let usd = into[i] + late + self.stay[entered as usize][bin][class];
                 if usd < least * (1.0 - 1e-9) {
                     (least, best) = (usd, entered);
                 }
@@ -412,6 +423,28 @@ fn daily_usd(prices: &Prices, place: Place, bin: usize, bytes: u64) -> f64 {
         Place::IntelligentInfrequent => on(30),
         _ => on(0),
     }
+}
+
+/// See [`Solver::late`].
+fn late(prices: &Prices, hazards: &Hazards, bytes: u64) -> [[f64; HEAT_CLASSES]; IDLE_BINS] {
+    let on = |idle_days| {
+        let stored = Stored { class: StorageClass::IntelligentTiering, bytes, idle_days: u64::from(idle_days) };
+        prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
+    };
+    let mut all = [[0.0; HEAT_CLASSES]; IDLE_BINS];
+    for (bin, row) in all.iter_mut().enumerate() {
+        let idle_days = u32::from(IDLE_FROM[bin]);
+        let more: Vec<f64> = (0..LAST_TIER_FROM).map(|day| on(day) - on(idle_days + day)).collect();
+        for (class, usd) in row.iter_mut().enumerate() {
+            let mut still_idle = 1.0;
+            for (day, more) in (idle_days..).zip(&more) {
+                *usd += still_idle * more;
+                let bin = idle_bin(day);
+                still_idle *= (1.0 - hazards.read(class, bin) - hazards.end(class, bin)).max(0.0) * DISCOUNT;
+            }
+        }
+    }
+    all
 }
 
 fn hotter() -> [[(usize, f64); HEAT_CLASSES]; IDLE_BINS] {

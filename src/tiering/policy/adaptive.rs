@@ -91,9 +91,16 @@ mod tests {
         }
     }
 
+    /// Of buckets in which what was never read hardly ever is.
     fn experts() -> Experts {
+        let mut seen = IdleTable::default();
+        (0..100).for_each(|_| seen.end_unread(0, 700));
         let mut experts = Experts::default();
-        experts.learn(&us_east_1(), &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+        experts.learn(
+            &us_east_1(),
+            &Hazards::prior().learned(&seen),
+            Restores { speed: RestoreSpeed::Standard, days: 1 },
+        );
         experts
     }
 

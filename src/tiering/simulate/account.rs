@@ -200,6 +200,15 @@ impl Tariff<'_> {
         costs.retrieval_usd += retrieval_usd;
     }
 
+    /// What one read of the whole object costs more than it does in STANDARD.
+    pub fn one_read_usd(&self, held: &Held) -> f64 {
+        let of = |class| {
+            let (requests_usd, retrieval_usd) = self.prices.read_usd(class, 1, held.bytes);
+            requests_usd + retrieval_usd
+        };
+        (of(held.class) - of(StorageClass::Standard)).max(0.0)
+    }
+
     /// A user's PUT on `day`.
     pub fn put(&self, day: u16, bytes: u64, bill: &mut Bill) -> Held {
         bill.at(day).requests_usd += self.prices.classes.standard.put_per_1000 / 1000.0;

@@ -7,8 +7,12 @@ use super::trace::{Trace, TraceBucket};
 use crate::tiering::adaptive::experts::{Experts, Restores};
 use crate::tiering::adaptive::hazard::Hazards;
 use crate::tiering::adaptive::learned::View;
-use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, PerExpert, SHADOWED, Safeguard};
+use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, Period, SHADOWED, Safeguard};
 use crate::tiering::evidence::{Day, IdleTable};
+
+/// The policy learns every 30 days; every 10 in the first 90, when it knows little.
+const OFTEN_DAYS: u16 = 10;
+const OFTEN_UNTIL: u16 = 90;
 
 /// Whose decisions are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Bucket {
     /// By expert, the states of the shadowed objects: every so many-th of the bucket.
     shadows: Vec<Vec<ObjectState>>,
     step: usize,
+    /// What the shadowed objects themselves have cost in the period.
+    followed_usd: f64,
 }
 
 impl<'a> AdaptiveRun<'a> {
@@ -71,7 +77,8 @@ impl<'a> AdaptiveRun<'a> {
 
     /// Goes one period further. False at the end.
     pub fn period(&mut self) -> bool {
-        let to = self.trace.days.min(self.from.saturating_add(PERIOD_DAYS));
+        let days = if self.from < OFTEN_UNTIL { OFTEN_DAYS } else { PERIOD_DAYS };
+        let to = self.trace.days.min(self.from.saturating_add(days));
         if self.from >= to {
             return false;
         }
@@ -87,8 +94,8 @@ impl<'a> AdaptiveRun<'a> {
     }
 
     /// Whom the buckets follow, in their order.
-    pub fn following(&self) -> impl Iterator<Item = Expert> {
-        self.buckets.iter().map(|bucket| bucket.safeguard.following())
+    pub fn safeguards(&self) -> impl Iterator<Item = &Safeguard> {
+        self.buckets.iter().map(|bucket| &bucket.safeguard)
     }
 
     /// New hazards for every bucket, by all that has been seen up to now.
@@ -119,14 +126,16 @@ impl<'a> AdaptiveRun<'a> {
     /// Goes on with a bucket's objects by the decisions of the expert that is followed.
     fn carry_out(&mut self, bucket: usize, to: u16) {
         let bucket = &mut self.buckets[bucket];
-        let expert = match self.follow {
-            Follow::Safeguard => bucket.safeguard.following(),
-            Follow::Only(expert) => expert,
-        };
         let learned = bucket.own.as_ref().unwrap_or(&self.general);
-        let mut course = Course::new(self.tariff, self.cadence);
-        std::mem::swap(&mut course.bill, &mut self.bill);
-        for object in bucket.place.first..bucket.place.end {
+        let mut all = Course::new(self.tariff, self.cadence);
+        let mut shadowed = Course::new(self.tariff, self.cadence);
+        std::mem::swap(&mut all.bill, &mut self.bill);
+        for (i, object) in (bucket.place.first..bucket.place.end).enumerate() {
+            let expert = match self.follow {
+                Follow::Safeguard => bucket.safeguard.following(i as u64),
+                Follow::Only(expert) => expert,
+            };
+            let course = if i.is_multiple_of(bucket.step) { &mut shadowed } else { &mut all };
             let state = &mut self.states[object];
             // What is newly learned asks anew.
             state.ask_from(self.cadence.run_from(self.from));
@@ -135,15 +144,19 @@ impl<'a> AdaptiveRun<'a> {
             });
             course.settle(state, to);
         }
-        std::mem::swap(&mut course.bill, &mut self.bill);
-        bucket.closed.merge(&course.closed);
+        bucket.followed_usd = shadowed.bill.total().total_usd();
+        all.bill += &shadowed.bill;
+        std::mem::swap(&mut all.bill, &mut self.bill);
+        bucket.closed.merge(&all.closed);
+        bucket.closed.merge(&shadowed.closed);
     }
 
     /// Goes on with a bucket's shadows, and has the safeguard compare them.
     fn shadow(&mut self, bucket: usize, to: u16) {
         let bucket = &mut self.buckets[bucket];
         let learned = bucket.own.as_ref().unwrap_or(&self.general);
-        let (mut costs, mut ahead) = (PerExpert::default(), PerExpert::default());
+        let days = to - self.from;
+        let mut period = Period { days, followed_usd: bucket.followed_usd, ..Period::default() };
         for (expert, shadows) in Expert::ALL.into_iter().zip(&mut bucket.shadows) {
             let mut course = Course::new(self.tariff, self.cadence);
             for (i, state) in shadows.iter_mut().enumerate() {
@@ -154,12 +167,17 @@ impl<'a> AdaptiveRun<'a> {
                 });
                 course.settle(state, to);
                 if let Some(held) = state.held.filter(|held| held.bytes >= self.min_object_bytes) {
-                    ahead[expert as usize] += learned.future_usd(&view(state, &held), Day::from(to));
+                    period.ahead_usd[expert as usize] += learned.future_usd(&view(state, &held), Day::from(to));
+                    period.at_stake_usd[expert as usize] += self.tariff.one_read_usd(&held);
                 }
             }
-            costs[expert as usize] = course.bill.total().total_usd();
+            let costs = course.bill.total();
+            period.costs_usd[expert as usize] = costs.total_usd();
+            if expert == Expert::JUDGE {
+                period.retrieval_usd = costs.retrieval_usd;
+            }
         }
-        bucket.safeguard.learn(PERIOD_DAYS, &costs, &ahead);
+        bucket.safeguard.learn(&period);
     }
 }
 
@@ -174,6 +192,7 @@ impl Bucket {
             safeguard: Safeguard::default(),
             shadows: vec![vec![ObjectState::default(); shadowed]; Expert::ALL.len()],
             step,
+            followed_usd: 0.0,
             place,
         }
     }

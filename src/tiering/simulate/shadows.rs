@@ -1,4 +1,5 @@
-//! The experts on a bucket's own history, in the daemon: some of its objects, and where each expert would have brought them.
+//! The experts on a bucket's own history, in the daemon: some of its objects, and where each expert would have brought them, and
+//! whoever was followed for them.
 //!
 //! From one run to the next the shadows are billed for where they are: storage, and what the evidence tells of uses since. Then
 //! the safeguard compares the experts, and each moves its shadows as it would have moved the objects. The moves are billed to
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Bill, Held, Tariff};
 use crate::tiering::adaptive::experts::Experts;
-use crate::tiering::adaptive::safeguard::{Expert, PerExpert, SHADOWED, Safeguard};
+use crate::tiering::adaptive::safeguard::{Expert, PerExpert, Period, SHADOWED, Safeguard};
 use crate::tiering::evidence::Day;
 use crate::tiering::policy::adaptive::Known;
 use crate::tiering::storage_class::StorageClass;
@@ -27,6 +28,12 @@ pub struct Shadows {
     safeguard: Safeguard,
     /// By expert, the moves that were made on `day`.
     moved_usd: PerExpert,
+    /// The same by whoever is followed.
+    #[serde(default)]
+    followed_moved_usd: f64,
+    /// What of the moves of [`Expert::JUDGE`] was retrieval.
+    #[serde(default)]
+    moved_retrieval_usd: f64,
     objects: BTreeMap<u64, Shadow>,
 }
 
@@ -36,8 +43,13 @@ struct Shadow {
     bytes: u64,
     read_days: u32,
     written_day: Option<Day>,
-    at: [At; Expert::ALL.len()],
+    /// By expert, and then under whoever is followed. State of old lacks the last.
+    at: Vec<At>,
 }
+
+/// The experts, and whoever is followed.
+const WAYS: usize = Expert::ALL.len() + 1;
+const FOLLOWED: usize = Expert::ALL.len();
 
 /// A class, since when, and when it was last used or came there: see [`Held`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,9 +94,14 @@ enum Use {
 }
 
 impl Shadows {
-    /// Whom to follow.
-    pub fn following(&self) -> Expert {
-        self.safeguard.following()
+    /// Whom to follow for the object of this hash.
+    pub fn following(&self, hash: u64) -> Expert {
+        self.safeguard.following(hash)
+    }
+
+    /// Whose decisions bring the object along a way.
+    fn leading(&self, way: usize, hash: u64) -> Expert {
+        Expert::ALL.get(way).copied().unwrap_or_else(|| self.safeguard.following(hash))
     }
 
     /// Whether nothing is left to do on `today`: a second run of a day learns nothing.
@@ -116,19 +133,22 @@ impl Shadows {
         while self.objects.len() > SHADOWED {
             self.objects.pop_last();
         }
-        let mut bills: [Bill; Expert::ALL.len()] = Default::default();
-        for (hash, shadow) in &mut self.objects {
-            let object = &now[hash];
-            for expert in Expert::ALL.into_iter().filter(|_| object.bytes >= min_object_bytes) {
-                let i = expert as usize;
-                let mut held = shadow.held(expert, day);
-                if let Some(choice) = experts.choose(expert, &seen(object, &held).view(), today) {
-                    tariff.change_class(&mut held, day, choice.target, &mut bills[i]);
+        let mut bills: [Bill; WAYS] = Default::default();
+        let mut objects = std::mem::take(&mut self.objects);
+        for (hash, shadow) in objects.iter_mut().filter(|(hash, _)| now[hash].bytes >= min_object_bytes) {
+            for (way, bill) in bills.iter_mut().enumerate() {
+                let mut held = shadow.held(way, day);
+                if let Some(choice) = experts.choose(self.leading(way, *hash), &seen(&now[hash], &held).view(), today) {
+                    tariff.change_class(&mut held, day, choice.target, bill);
                 }
-                shadow.at[i] = At::of(&held);
+                shadow.at[way] = At::of(&held);
             }
         }
-        self.moved_usd = bills.map(|bill| bill.total().total_usd());
+        self.objects = objects;
+        let moved = bills.map(|bill| bill.total());
+        self.moved_usd = std::array::from_fn(|expert| moved[expert].total_usd());
+        self.followed_moved_usd = moved[FOLLOWED].total_usd();
+        self.moved_retrieval_usd = moved[Expert::JUDGE as usize].retrieval_usd;
         self.day = Some(day);
     }
 
@@ -143,36 +163,42 @@ impl Shadows {
         min_object_bytes: u64,
     ) {
         let to = short(today);
-        let mut bills: [Bill; Expert::ALL.len()] = Default::default();
-        let mut ahead = PerExpert::default();
-        for (hash, shadow) in &mut self.objects {
+        let mut bills: [Bill; WAYS] = Default::default();
+        let mut period = Period { days: to - from, ..Period::default() };
+        let mut objects = std::mem::take(&mut self.objects);
+        for (hash, shadow) in &mut objects {
             let object = now.get(hash);
             let uses = object.map(|object| shadow.uses(object, from, to)).unwrap_or_default();
-            for expert in Expert::ALL {
-                let i = expert as usize;
-                let mut held = shadow.held(expert, from);
+            if shadow.at.len() < WAYS {
+                let followed = shadow.at[self.safeguard.following(*hash) as usize];
+                shadow.at.resize(WAYS, followed);
+            }
+            for (way, bill) in bills.iter_mut().enumerate() {
+                let mut held = shadow.held(way, from);
                 for (day, used) in &uses {
                     let bytes = object.map_or(held.bytes, |object| object.bytes);
-                    happen(*used, *day, bytes, &mut held, tariff, &mut bills[i]);
+                    happen(*used, *day, bytes, &mut held, tariff, bill);
                 }
                 match object {
-                    None => tariff.end(&mut held, to, &mut bills[i]),
-                    Some(object) => {
-                        tariff.store(&mut held, to, &mut bills[i]);
-                        if object.bytes >= min_object_bytes {
-                            ahead[i] += experts.future_usd(&seen(object, &held).view(), today);
-                        }
-                    }
+                    None => tariff.end(&mut held, to, bill),
+                    Some(_) => tariff.store(&mut held, to, bill),
                 }
-                shadow.at[i] = At::of(&held);
+                if let Some(object) = object.filter(|object| object.bytes >= min_object_bytes && way != FOLLOWED) {
+                    period.ahead_usd[way] += experts.future_usd(&seen(object, &held).view(), today);
+                    period.at_stake_usd[way] += tariff.one_read_usd(&held);
+                }
+                shadow.at[way] = At::of(&held);
             }
             if let Some(object) = object {
                 shadow.know(object);
             }
         }
-        let mut period_usd = bills.map(|bill| bill.total().total_usd());
-        period_usd.iter_mut().zip(self.moved_usd).for_each(|(usd, moved)| *usd += moved);
-        self.safeguard.learn(to - from, &period_usd, &ahead);
+        self.objects = objects;
+        let costs = bills.map(|bill| bill.total());
+        period.costs_usd = std::array::from_fn(|expert| costs[expert].total_usd() + self.moved_usd[expert]);
+        period.followed_usd = costs[FOLLOWED].total_usd() + self.followed_moved_usd;
+        period.retrieval_usd = costs[Expert::JUDGE as usize].retrieval_usd + self.moved_retrieval_usd;
+        self.safeguard.learn(&period);
     }
 }
 
@@ -181,7 +207,7 @@ impl Shadow {
     fn of(object: &Known) -> Self {
         let since = short(object.class_since);
         let active = object.evidence.idle_since().map_or(since, |day| short(day).max(since));
-        let at = [At(object.class, since, active); Expert::ALL.len()];
+        let at = vec![At(object.class, since, active); WAYS];
         let mut shadow = Self { bytes: 0, read_days: 0, written_day: None, at };
         shadow.know(object);
         shadow
@@ -193,8 +219,8 @@ impl Shadow {
         self.written_day = object.evidence.written_day;
     }
 
-    fn held(&self, expert: Expert, day: u16) -> Held {
-        let At(class, since, active) = self.at[expert as usize];
+    fn held(&self, way: usize, day: u16) -> Held {
+        let At(class, since, active) = self.at[way];
         Held { class, bytes: self.bytes, since, active, billed_to: day }
     }
 

@@ -42,7 +42,7 @@ fn live(objects: &mut BTreeMap<u64, Known>, months: i32, use_of: impl Fn(u64, Da
         let mut seen = IdleTable::default();
         objects.values().for_each(|object| seen.add_open(&object.evidence, today));
         shadows.go_on(objects, today, &tariff(&prices), &experts(&prices, &seen), 128 << 10);
-        followed.push(shadows.following());
+        followed.push(shadows.following(1));
         for day in today..today + 30 {
             for (hash, object) in objects.iter_mut().filter(|(hash, _)| use_of(**hash, day)) {
                 assert!(*hash < 1 << 40, "small numbers stand for hashes");
@@ -103,16 +103,36 @@ fn every_read_since_the_last_run_is_billed_once() {
 #[test]
 fn what_is_written_anew_begins_anew_under_every_expert() {
     let prices = us_east_1();
-    let (tariff, experts) = (tariff(&prices), experts(&prices, &IdleTable::default()));
+    let mut seen = IdleTable::default();
+    (0..100).for_each(|_| seen.end_unread(0, 700));
+    let (tariff, experts) = (tariff(&prices), experts(&prices, &seen));
     let mut shadows = Shadows::default();
-    let mut objects = BTreeMap::from([(1, written(BEGIN - 200, 64 * MIB))]);
+    let mut objects = BTreeMap::from([(1, written(BEGIN - 400, 64 * MIB))]);
     shadows.go_on(&objects, BEGIN, &tariff, &experts, 0);
     assert_eq!(shadows.objects[&1].at[Expert::Thrifty as usize].0, StorageClass::GlacierIr);
     assert!(shadows.moved_usd[Expert::Thrifty as usize] > 0.0 && shadows.moved_usd[Expert::Standard as usize] == 0.0);
     objects.insert(1, written(BEGIN + 29, 64 * MIB));
     shadows.compare(&objects.clone(), short(BEGIN), BEGIN + 30, &tariff, &experts, 0);
     let fresh = At(StorageClass::Standard, short(BEGIN + 29), short(BEGIN + 29));
-    assert_eq!(shadows.objects[&1].at, [fresh; 5]);
+    assert_eq!(shadows.objects[&1].at, [fresh; WAYS]);
+}
+
+#[test]
+fn shadows_of_old_that_do_not_know_who_was_followed_go_on_as_whoever_is() {
+    let prices = us_east_1();
+    let (tariff, experts) = (tariff(&prices), experts(&prices, &IdleTable::default()));
+    let mut shadows = Shadows::default();
+    let objects = BTreeMap::from([(1, written(BEGIN - 200, 64 * MIB))]);
+    shadows.go_on(&objects, BEGIN, &tariff, &experts, 0);
+    let mut old = serde_json::to_value(&shadows).unwrap();
+    old.as_object_mut().unwrap().retain(|name, _| !["followed_moved_usd", "moved_retrieval_usd"].contains(&&**name));
+    old["objects"]["1"]["at"].as_array_mut().unwrap().pop();
+    let mut old: Shadows = serde_json::from_value(old).unwrap();
+    for shadows in [&mut shadows, &mut old] {
+        shadows.go_on(&objects, BEGIN + 30, &tariff, &experts, 0);
+    }
+    assert_eq!(old.objects[&1].at, shadows.objects[&1].at);
+    assert_eq!(old.objects[&1].at[FOLLOWED], old.objects[&1].at[Expert::FIRST as usize]);
 }
 
 #[test]
@@ -129,7 +149,9 @@ fn a_second_run_on_a_day_changes_nothing_and_what_is_kept_is_read_back() {
     shadows.go_on(&BTreeMap::new(), BEGIN, &tariff, &experts, 128 << 10);
     assert_eq!(shadows, before);
     let text = serde_json::to_string(&shadows).unwrap();
-    assert_eq!(serde_json::from_str::<Shadows>(&text).unwrap(), shadows);
+    // The last digits of a number may be lost.
+    let kept: Shadows = serde_json::from_str(&text).unwrap();
+    assert_eq!(format!("{kept:.12?}"), format!("{shadows:.12?}"));
 }
 
 #[test]
