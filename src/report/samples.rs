@@ -5,10 +5,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Report;
 use super::history::Run;
 use crate::prices::PriceList;
-use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
-use crate::tiering::policy::guard::{Archived, Bench, Copies, Evidence, Guards, Rule};
+use crate::tiering::policy::guard::{Bench, Evidence, Guards};
 use crate::tiering::policy::recency::Recency;
 use crate::tiering::storage_class::StorageClass;
 use crate::tiering::usage::Tally;
@@ -21,17 +20,7 @@ fn now() -> DateTime<Utc> {
 
 fn report(rows: &[LedgerRow], ingests: Vec<Run>) -> Report {
     let list = PriceList::of_region("us-east-1");
-    let guards = Guards {
-        min_object_bytes: 128 * 1024,
-        minimum_duration: Rule::Enforced,
-        saving: Rule::Enforced,
-        max_payback_months: None,
-        archived: Archived::Leave,
-        require_recent_ingest: None,
-        copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
-        restore: RestoreSpeed::Standard,
-        restore_days: 1,
-    };
+    let guards = Guards::usual();
     let bench = Bench { now: now(), guards: &guards, evidence: Evidence::default(), prices: &list.prices };
     let mut tally = Tally::new(bench, 5);
     for row in rows {

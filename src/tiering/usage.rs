@@ -344,10 +344,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tiering::cost::RestoreSpeed;
     use crate::tiering::cost::tests::us_east_1;
     use crate::tiering::object::{ETag, ObjectId, ObjectKey};
-    use crate::tiering::policy::guard::{Archived, Copies, Evidence, Guards, Rule};
+    use crate::tiering::policy::guard::{Evidence, Guards};
     use crate::tiering::policy::objection::SkipReason;
     use crate::tiering::policy::recency::Recency;
 
@@ -359,17 +358,7 @@ mod tests {
     }
 
     fn guards() -> Guards {
-        Guards {
-            min_object_bytes: 128 * 1024,
-            minimum_duration: Rule::Enforced,
-            saving: Rule::Enforced,
-            max_payback_months: None,
-            archived: Archived::Leave,
-            require_recent_ingest: None,
-            copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: 512 * MIB },
-            restore: RestoreSpeed::Standard,
-            restore_days: 1,
-        }
+        Guards::usual()
     }
 
     fn row(bucket: &str, class: StorageClass, size: u64, idle_days: i64) -> LedgerRow {

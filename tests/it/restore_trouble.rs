@@ -1,6 +1,6 @@
 //! Restores in the trouble that the documentation of S3 and SQS speaks of, one kind a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_s3::operation::get_object_tagging::GetObjectTaggingOutput;
@@ -21,7 +21,7 @@ use tierd::tiering::storage_class::StorageClass;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness;
-use crate::proxy::{Fault, Proxy};
+use crate::proxy::{Fault, Proxy, Request};
 use crate::restore::{
     ALONE, archived, ask, assert_back, class, id, own_tags, put_tags, restore_at_s3, set_restores_take, sweep, tags,
 };
@@ -224,14 +224,28 @@ async fn credentials_that_expire_and_a_queue_that_vanishes_are_seen_by_the_healt
     let world = World::at(&proxy.endpoint, "rthealth", ALONE).await;
     let mut daemon = world.tierd(&["run"]).spawn().expect("the daemon");
     let health = async |what: &str, well: bool, says: &str| {
-        eventually(Duration::from_secs(90), what, async || {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
+        loop {
             let output = world.run(&["healthcheck"]).await;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            (output.status.success() == well && said.contains(says)).then_some(())
-        })
-        .await;
+            if output.status.success() == well && said.contains(says) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{what}: {} {said}", output.status);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     };
     health("the daemon is well", true, "ok").await;
+    // It is well from its start; a queue that it has not come to yet is an illness of another name.
+    let mut polled = BTreeSet::new();
+    eventually(Duration::from_secs(90), "both queues are polled", async || {
+        let polls = proxy.take_requests().into_iter().filter(|request| request.operation() == "ReceiveMessage");
+        let queue =
+            |poll: Request| serde_json::from_slice::<Value>(&poll.body).expect("SQS speaks JSON")["QueueUrl"].clone();
+        polled.extend(polls.map(|poll| queue(poll).to_string()));
+        (polled.len() == 2).then_some(())
+    })
+    .await;
     proxy.fault(|request| {
         request.target.starts_with("AmazonSQS").then_some(Fault::Answer(
             403,

@@ -396,6 +396,25 @@ impl<'a> Facts<'a> {
 }
 
 #[cfg(test)]
+impl Guards {
+    /// Those of the default configuration, but that no log need be recent.
+    pub fn usual() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self {
+            min_object_bytes: 128 * 1024,
+            minimum_duration: Rule::Enforced,
+            saving: Rule::Enforced,
+            max_payback_months: None,
+            archived: Archived::Leave,
+            require_recent_ingest: None,
+            copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
+            restore: RestoreSpeed::Standard,
+            restore_days: 1,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -418,17 +437,7 @@ mod tests {
     }
 
     fn guards() -> Guards {
-        Guards {
-            min_object_bytes: 128 * 1024,
-            minimum_duration: Rule::Enforced,
-            saving: Rule::Enforced,
-            max_payback_months: None,
-            archived: Archived::Leave,
-            require_recent_ingest: Some(TimeDelta::days(35)),
-            copies: Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 * MIB },
-            restore: RestoreSpeed::Standard,
-            restore_days: 1,
-        }
+        Guards { require_recent_ingest: Some(TimeDelta::days(35)), ..Guards::usual() }
     }
 
     fn evidence() -> Evidence {

@@ -3,9 +3,8 @@ use proptest::prelude::*;
 use super::super::account::Costs;
 use super::super::trace::{Op, SizeUnknown, TraceBuilder, Traced};
 use super::*;
-use crate::tiering::cost::RestoreSpeed;
 use crate::tiering::cost::tests::{times, us_east_1};
-use crate::tiering::policy::guard::{Archived, Copies, Rule};
+use crate::tiering::policy::guard::Rule;
 
 const GIB: u64 = 1 << 30;
 
@@ -24,17 +23,7 @@ fn trace_of(accesses: &[Access]) -> Trace {
 }
 
 fn guards() -> Guards {
-    Guards {
-        min_object_bytes: 128 * 1024,
-        minimum_duration: Rule::Enforced,
-        saving: Rule::Enforced,
-        max_payback_months: None,
-        archived: Archived::Leave,
-        require_recent_ingest: None,
-        copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
-        restore: RestoreSpeed::Standard,
-        restore_days: 1,
-    }
+    Guards::usual()
 }
 
 fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
