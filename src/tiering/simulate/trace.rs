@@ -186,8 +186,9 @@ impl TraceBuilder {
         let bucket_number = match self.bucket_numbers.get(bucket) {
             Some(number) => *number,
             None => {
-                let name = BucketName::new(bucket)?;
                 let number = u32::try_from(self.buckets.len()).expect("fewer buckets than fit in memory");
+                // A trace may be of anything: what it calls a bucket need only tell objects apart.
+                let name = BucketName::new(bucket).or_else(|_| BucketName::new(format!("bucket-{number}")))?;
                 self.buckets.push(name);
                 self.bucket_numbers.insert(bucket.to_owned(), number);
                 number
