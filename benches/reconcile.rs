@@ -20,7 +20,8 @@ mod server;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::types::EncodingType;
-use server::{Counts, Latency, Server, cpu_of};
+use server::process::{cpu_of, memory_mib};
+use server::{Counts, Latency, Server};
 use tierd::app::App;
 use tierd::aws::Clients;
 use tierd::config::Settings;
@@ -214,12 +215,7 @@ fn line(name: &str, costs: &[Cost]) {
     );
 }
 
-/// A line of `/proc/self/status`, in MiB; zero where there is no such file.
+/// A line of this process's own status, in MiB; zero where there is no such file.
 fn resident(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
+    memory_mib("self", name).unwrap_or(0.0)
 }

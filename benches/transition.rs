@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use futures::{StreamExt, stream};
-use server::{Counts, Latency, Server, cpu_of};
+use server::process::cpu_of;
+use server::{Counts, Latency, Server};
 use tierd::app::App;
 use tierd::aws::Clients;
 use tierd::clock;

@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::ledger::Totals;
 use self::service::{LOGS, Service};
-use crate::process::cpu_of;
+use crate::process::{cpu_of, memory_mib};
 use crate::world::World;
 use crate::{corpus, harness, number};
 
@@ -94,9 +94,8 @@ async fn against_the_model(files: BTreeMap<String, Vec<u8>>, row: Duration) -> u
         cost.cpu.as_secs_f64() * 1e6 / rows,
         servers.as_secs_f64()
     );
-    match cost.peak_kib {
-        Some(kib) => {
-            let mib = kib as f64 / 1024.0;
+    match cost.peak_mib {
+        Some(mib) => {
             let met = if mib <= MEMORY_GOAL_MIB { "met" } else { "NOT MET" };
             println!("  peak resident               {mib:>7.0} MiB (goal {MEMORY_GOAL_MIB}: {met})");
         }
@@ -154,7 +153,7 @@ impl std::fmt::Display for Counted {
 struct Cost {
     cpu: Duration,
     /// The most that was resident at a time.
-    peak_kib: Option<u64>,
+    peak_mib: Option<f64>,
 }
 
 /// The job as a user runs it. The lease is a long one: a machine under load must not end the run.
@@ -173,16 +172,11 @@ async fn measured(world: &World) -> (Counted, Cost) {
             output = &mut ended => break output.expect("tierd ends"),
             _ = tick.tick() => {
                 cost.cpu = cpu_of(&process).max(cost.cpu);
-                cost.peak_kib = peak_kib(&process).or(cost.peak_kib);
+                cost.peak_mib = memory_mib(&process, "VmHWM:").or(cost.peak_mib);
             }
         }
     };
     (Counted::by(&output), cost)
-}
-
-fn peak_kib(process: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
 }
 
 /// Log files in which every access is of another object: the harshest case for memory, since a batch has all of them.

@@ -7,7 +7,7 @@
 
 mod http;
 mod pages;
-mod process;
+pub mod process;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use self::http::{Answer, Request};
 use self::pages::{Pages, Rows};
-pub use self::process::cpu_of;
+use self::process::cpu_of;
 
 /// The argument by which the bench's binary becomes the server.
 const SERVE: &str = "serve";

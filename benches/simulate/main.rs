@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use generators::{KINDS, Kind, Use, Workload};
-use process::cpu_of;
+use process::{cpu_of, memory_mib};
 use tierd::tiering::adaptive::experts::{Experts, Restores};
 use tierd::tiering::adaptive::hazard::Hazards;
 use tierd::tiering::adaptive::learned::View;
@@ -170,10 +170,11 @@ fn large(objects: u32) {
         .spawn()
         .expect("tierd runs");
     // Both only grow while it runs; what it does in its last moments is to print.
-    let (mut seconds, mut mib) = (0.0, 0);
+    let (mut seconds, mut mib) = (0.0, 0.0);
+    let process = child.id().to_string();
     while child.try_wait().expect("it is ours").is_none() {
-        seconds = cpu_of(&child.id().to_string()).as_secs_f64().max(seconds);
-        mib = peak_mib(child.id()).unwrap_or(mib);
+        seconds = cpu_of(&process).as_secs_f64().max(seconds);
+        mib = memory_mib(&process, "VmHWM:").unwrap_or(mib);
         std::thread::sleep(Duration::from_millis(100));
     }
     let wall = begin.elapsed().as_secs_f64();
@@ -186,7 +187,7 @@ fn large(objects: u32) {
     };
     row("by the clock", wall, "s", MOST_SECONDS);
     row(&format!("processor time over {} cores", cores.min(2)), seconds / cores.min(2) as f64, "s", MOST_SECONDS);
-    row("largest resident memory", mib as f64, "MiB", MOST_MIB);
+    row("largest resident memory", mib, "MiB", MOST_MIB);
     print!("{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -202,12 +203,6 @@ fn write_large(file: &Path, objects: u32) -> std::io::Result<usize> {
     }
     out.flush()?;
     Ok(workload.lines.len())
-}
-
-fn peak_mib(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -36,11 +36,10 @@ mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
 
     use super::*;
-    use crate::tiering::cost::RestoreSpeed;
     use crate::tiering::cost::tests::us_east_1;
     use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
     use crate::tiering::policy::PolicyName;
-    use crate::tiering::policy::guard::{Archived, Copies, Evidence, Guards, Rule};
+    use crate::tiering::policy::guard::{Evidence, Guards};
     use crate::tiering::storage_class::StorageClass;
 
     fn now() -> DateTime<Utc> {
@@ -96,17 +95,7 @@ mod tests {
     }
 
     fn guards() -> Guards {
-        Guards {
-            min_object_bytes: 128 << 10,
-            minimum_duration: Rule::Enforced,
-            saving: Rule::Enforced,
-            max_payback_months: None,
-            archived: Archived::Leave,
-            require_recent_ingest: Some(TimeDelta::days(2)),
-            copies: Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 64 << 20 },
-            restore: RestoreSpeed::Standard,
-            restore_days: 7,
-        }
+        Guards { require_recent_ingest: Some(TimeDelta::days(2)), ..Guards::usual() }
     }
 
     fn evidence() -> Evidence {

@@ -224,16 +224,13 @@ async fn credentials_that_expire_and_a_queue_that_vanishes_are_seen_by_the_healt
     let world = World::at(&proxy.endpoint, "rthealth", ALONE).await;
     let mut daemon = world.tierd(&["run"]).spawn().expect("the daemon");
     let health = async |what: &str, well: bool, says: &str| {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
-        loop {
+        eventually(Duration::from_secs(90), what, async || {
             let output = world.run(&["healthcheck"]).await;
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            if output.status.success() == well && said.contains(says) {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{what}: {} {said}", output.status);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            println!("{what}? {} {said}", output.status);
+            (output.status.success() == well && said.contains(says)).then_some(())
+        })
+        .await;
     };
     health("the daemon is well", true, "ok").await;
     // It is well from its start; a queue that it has not come to yet is an illness of another name.

@@ -61,13 +61,12 @@ impl Sifting<'_> {
     fn admit(&mut self, planned: &PlannedMove, rows: &Rows) -> Result<(), SkipReason> {
         let Planner { guards, evidence, prices, now, .. } = self.planner;
         let bench = Bench { now: *now, guards, evidence: *evidence, prices };
-        let holds = match rows.get(&planned.id()) {
-            Some(Err(row)) => {
+        let holds = match rows.get(&planned.id()).map(Result::as_ref).transpose() {
+            Ok(row) => recheck(&bench, planned, row),
+            Err(row) => {
                 add_problem(&mut self.planned.problems, row.problem.clone());
                 Err(SkipReason::Unreadable)
             }
-            Some(Ok(row)) => recheck(&bench, planned, Some(row)),
-            None => recheck(&bench, planned, None),
         };
         let summary = &mut self.planned.summary;
         summary.consider(&planned.bucket);

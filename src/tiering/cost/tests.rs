@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
-use crate::tiering::policy::guard::{Archived, Bench, Copies, Evidence, Guards, Judgement, Rule};
+use crate::tiering::policy::guard::{Archived, Bench, Evidence, Guards, Judgement, Rule};
 use crate::tiering::policy::objection::SkipReason;
 use crate::tiering::policy::recency::{Recency, RecencyStep};
 
@@ -319,13 +319,9 @@ fn judge(prices: &Prices, row: &LedgerRow, to: StorageClass) -> Judgement {
     let guards = Guards {
         min_object_bytes: 0,
         minimum_duration: Rule::Waived,
-        saving: Rule::Enforced,
         max_payback_months: Some(12.0),
         archived: Archived::Restore,
-        require_recent_ingest: None,
-        copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
-        restore: RestoreSpeed::Standard,
-        restore_days: 1,
+        ..Guards::usual()
     };
     let always = Recency::new(vec![RecencyStep { up_to_days: None, class: to }]).unwrap();
     let bench = Bench { now: now(), guards: &guards, evidence: Evidence::default(), prices };

@@ -131,7 +131,7 @@ pub struct Built {
 }
 
 impl TraceBuilder {
-    /// Takes an access. Fails, and takes nothing, where the bucket or the key can be none.
+    /// Takes an access. Fails, and takes nothing, where the key can be no object's.
     pub fn add(&mut self, access: &Traced<'_>) -> Result<(), NameError> {
         let object = self.number_of(access.bucket, access.key)?;
         let (op, bytes) = match (access.op, access.size) {

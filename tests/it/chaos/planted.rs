@@ -53,16 +53,15 @@ impl Judged {
         self.expect(now, words);
     }
 
-    async fn set_in_ledger(&self, id: &ObjectId, update: &str, value: Option<AttributeValue>) {
+    /// `update` is of the attribute `#it` and the value `:v`.
+    async fn change_row(&self, id: &ObjectId, update: &str, attribute: &str, value: AttributeValue) {
         let request = self.play.world.dynamodb().update_item().table_name(&self.play.world.settings().ledger.table);
-        let request = request
+        request
             .key("bucket_name", AttributeValue::S(id.bucket.to_string()))
             .key("object_key", AttributeValue::S(id.key.to_string()))
-            .update_expression(update);
-        let named =
-            if update.contains("#count") { request.expression_attribute_names("#count", "count") } else { request };
-        named
-            .set_expression_attribute_values(value.map(|value| [(":v".to_owned(), value)].into()))
+            .update_expression(update)
+            .expression_attribute_names("#it", attribute)
+            .expression_attribute_values(":v", value)
             .send()
             .await
             .unwrap();
@@ -91,13 +90,14 @@ async fn each_check_sees_the_harm_that_it_is_for() {
 }
 
 async fn the_ledger(judged: &mut Judged, ids: &[ObjectId]) {
-    judged.set_in_ledger(&ids[0], "ADD #count :v", Some(AttributeValue::N("1".to_owned()))).await;
+    let one = AttributeValue::N("1".to_owned());
+    judged.change_row(&ids[0], "ADD #it :v", "count", one.clone()).await;
     judged.complains("was used").await;
     let class = AttributeValue::S("GLACIER_IR".to_owned());
-    judged.set_in_ledger(&ids[1], "SET storage_class = :v", Some(class)).await;
+    judged.change_row(&ids[1], "SET #it = :v", "storage_class", class).await;
     judged.complains("and the ledger has").await;
     let foreign: ObjectId = format!("s3://{}/never told of", ids[0].bucket).parse().unwrap();
-    judged.set_in_ledger(&foreign, "SET #count = :v", Some(AttributeValue::N("1".to_owned()))).await;
+    judged.change_row(&foreign, "SET #it = :v", "count", one).await;
     judged.complains("no log tells of it").await;
     let world = &judged.play.world;
     let delete = world.dynamodb().delete_item().table_name(&world.settings().ledger.table);
