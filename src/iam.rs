@@ -6,7 +6,7 @@
 //! world's, so a prefix alone would take in other people's.
 //!
 //! What needs no permission is not here: `sts:GetCallerIdentity` is always allowed. What S3 asks for beyond the name of an
-//! operation is in the tables below with its reason; the rules are those of the service authorization reference ("Actions,
+//! operation is in `actions.rs` with its reason; the rules are those of the service authorization reference ("Actions,
 //! resources, and condition keys for Amazon S3") and of "Required permissions for Amazon S3 API operations".
 
 mod actions;
