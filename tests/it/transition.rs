@@ -3,6 +3,7 @@
 
 pub mod adaptive;
 mod faults;
+mod months;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
