@@ -87,7 +87,7 @@ async fn bad_lines_are_named_and_left_out_and_nothing_else_is_lost() {
 
 /// A world with a log bucket and a data bucket; gives their names.
 async fn world_with_logs(test: &str) -> (World, String, String) {
-    let mut world = World::new(test, "").await;
+    let mut world = World::steady(test, "").await;
     let (trail, data) = (world.bucket("trail").await, world.bucket("data").await);
     world.reconfigure(&format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{trail}\"")).await;
     (world, trail, data)
