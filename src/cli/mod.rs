@@ -198,7 +198,7 @@ pub fn main() -> ExitCode {
     let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{:#}", anyhow::Error::new(error));
             return Exit::Config.into();
         }
     };
@@ -244,9 +244,18 @@ fn ended(result: Result<Exit>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("tierd: {error:#}");
+            if is_missing(&error) {
+                eprintln!("tierd: `tierd check` says what is missing, and `tierd init` makes what is tierd's own");
+            }
             exit_for(&error).into()
         }
     }
+}
+
+/// Whether a command ended for want of something that it needs: a table, a queue, a bucket.
+fn is_missing(error: &anyhow::Error) -> bool {
+    use crate::aws::{AwsError, Kind};
+    error.chain().any(|cause| cause.downcast_ref::<AwsError>().is_some_and(|e| e.kind == Kind::NotFound))
 }
 
 /// What an error that ended a command means for its exit code.

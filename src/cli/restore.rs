@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
 use crate::app::App;
-use crate::aws::AwsError;
+use crate::aws::{AwsError, Kind};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 use crate::progress::Progress;
@@ -180,8 +180,10 @@ async fn one_after_another(
         };
         let said = match result {
             Ok(said) => said,
-            // Where nothing answers, the other objects fare no better.
-            Err(error) if error.downcast_ref::<AwsError>().is_some_and(AwsError::is_outage) => {
+            // Where nothing answers, or the state table is missing, the other objects fare no better.
+            Err(error)
+                if error.downcast_ref::<AwsError>().is_some_and(|e| e.is_outage() || e.kind == Kind::NotFound) =>
+            {
                 return Err(error).with_context(|| format!("asking for {id}"));
             }
             Err(error) => Said::Trouble(format!("{error:#}")),

@@ -190,3 +190,21 @@ async fn status_without_a_state_table_exits_69() {
     let output = command.env("TIERD__STATE__TABLE", world.named("absent")).output().await.unwrap();
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
 }
+
+#[tokio::test]
+async fn a_job_without_a_state_table_exits_69_with_a_report_and_says_what_helps() {
+    let world = World::new("jobnostate", "").await;
+    world.dynamodb().delete_table().table_name(&world.settings().state.table).send().await.unwrap();
+    for job in ["ingest", "reconcile", "transition", "sweep"] {
+        let (code, report) = world.run_json(&["job", job]).await;
+        let said = (code, report["job"].as_str(), report["outcome"].as_str());
+        assert_eq!(said, (69, Some(job), Some("failed")), "{report:#}");
+        assert!(report["problems"][0].as_str().unwrap().contains("ResourceNotFoundException"), "{report:#}");
+    }
+    let output = world.run(&["job", "ingest"]).await;
+    assert!(stderr(&output).contains("`tierd init`"), "{}", stderr(&output));
+    for restore in [&["restore", "s3://siuu1/k"][..], &["restore", "--status", "s3://siuu1/k"]] {
+        let output = world.run(restore).await;
+        assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    }
+}
