@@ -14,7 +14,7 @@ use crate::aws::{AwsError, Kind};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 use crate::progress::Progress;
-use crate::restore::{Asked, Restorer, Standing};
+use crate::restore::{Asked, Restorer, Standing, is_hopeless};
 use crate::s3::list::ListRequest;
 use crate::tiering::object::{BucketName, ObjectId};
 use crate::tiering::restore::{RestoreRequest, Tier};
@@ -182,7 +182,7 @@ async fn one_after_another(
             Ok(said) => said,
             // Where nothing answers, or the state table is missing, the other objects fare no better.
             Err(error)
-                if error.downcast_ref::<AwsError>().is_some_and(|e| e.is_outage() || e.kind == Kind::NotFound) =>
+                if error.downcast_ref::<AwsError>().is_some_and(|e| is_hopeless(e) || e.kind == Kind::NotFound) =>
             {
                 return Err(error).with_context(|| format!("asking for {id}"));
             }
