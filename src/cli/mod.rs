@@ -172,6 +172,7 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    end_without_a_reader();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -237,6 +238,21 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     telemetry::finish();
     ended(exit)
+}
+
+/// `println!` panics where what it prints cannot be written. A reader that has seen enough (`tierd check | head`) is no fault of
+/// the program, and a full disk none that a stack trace helps with.
+fn end_without_a_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {
+        Some(text) if text.starts_with("failed printing to stdout") => {
+            if !text.contains("Broken pipe") {
+                eprintln!("tierd: {text}");
+            }
+            std::process::exit(Exit::Failures as i32);
+        }
+        _ => otherwise(panic),
+    }));
 }
 
 fn ended(result: Result<Exit>) -> ExitCode {

@@ -89,6 +89,20 @@ async fn a_bad_configuration_exits_78_with_all_its_problems() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tierd.toml");
+    std::fs::write(&file, "[ingest]\nenabled = false\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tierd"));
+    command.args(["check", "--offline", "--config"]).arg(&file).env("RUST_BACKTRACE", "0");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+}
+
+#[tokio::test]
 async fn check_offline_prints_the_effective_configuration_and_the_next_times() {
     let output = check_offline("ingest.enabled = false\nprovision.sweep_schedule = \"rate(1 hour)\"\n").await;
     let said = stdout(&output);
