@@ -149,6 +149,25 @@ async fn under_frequency_the_report_shows_the_moves_of_ranks() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_named_and_costs_the_others_nothing() {
+    for policy in ["recency", "frequency", "adaptive"] {
+        let world = World::new("reportodd", &format!("{SETTINGS}\ntransition.policy = \"{policy}\"")).await;
+        let mut rows: Vec<_> =
+            ["a", "b", "c"].map(|key| item("siuuodd-1", key, "STANDARD", MIB, TimeDelta::days(3))).into();
+        rows[1].insert("count".to_owned(), AttributeValue::S("many".to_owned()));
+        put_rows(&world, &rows).await;
+        let output = world.run(&["report"]).await;
+        let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{policy}: {log}");
+        assert!(
+            page.contains("2.00 MiB") && page.contains("their rows in the ledger cannot be read"),
+            "{policy}: {page}"
+        );
+        assert!(log.contains("ledger.row_rejected") && log.contains("\"key\":\"b\""), "{policy}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn a_report_of_nothing_says_so_and_one_without_a_ledger_is_69() {
     let world = World::steady("reportempty", SETTINGS).await;
     let output = world.run(&["report"]).await;
