@@ -126,6 +126,7 @@ pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
             RestoreTier::Expedited => RestoreSpeed::Expedited,
         },
         restore_days: restore.days,
+        restored_class: restore.restored_class,
     }
 }
 

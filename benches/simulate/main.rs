@@ -55,6 +55,7 @@ fn main() {
         copies: Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 },
         restore: RestoreSpeed::Standard,
         restore_days: 1,
+        restored_class: StorageClass::Standard,
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
     let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
@@ -71,7 +72,7 @@ fn solving(prices: &Prices) {
     let mut runs: Vec<(f64, usize)> = (0..5)
         .map(|_| {
             let mut experts = Experts::default();
-            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard });
             let begin = cpu_of("self");
             let mut plans = 0;
             for log_size in 14..=25 {

@@ -19,7 +19,7 @@ use super::ahead;
 use crate::ledger::{Columns, Ledger};
 use crate::state::idle::IdleScope;
 use crate::state::{State, Written};
-use crate::tiering::adaptive::experts::{Experts, Restores};
+use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::hazard::Hazards;
 use crate::tiering::adaptive::safeguard::OWN_PLANS_FROM;
 use crate::tiering::cost::Prices;
@@ -133,14 +133,13 @@ impl Learning {
 
     fn experts(&self, hazards: &Hazards) -> Arc<Experts> {
         let mut experts = Experts::default();
-        let restores = Restores { speed: self.guards.restore, days: self.guards.restore_days };
-        experts.learn(&self.prices, hazards, restores);
+        experts.learn(&self.prices, hazards, self.tariff().restores());
         Arc::new(experts)
     }
 
     fn tariff(&self) -> Tariff<'_> {
-        let Guards { copies, restore, restore_days, .. } = self.guards;
-        Tariff { prices: &self.prices, copies, restore, restore_days }
+        let Guards { copies, restore, restore_days, restored_class, .. } = self.guards;
+        Tariff { prices: &self.prices, copies, restore, restore_days, restored_class }
     }
 
     fn today(&self) -> Day {

@@ -99,7 +99,7 @@ mod tests {
         experts.learn(
             &us_east_1(),
             &Hazards::prior().learned(&seen),
-            Restores { speed: RestoreSpeed::Standard, days: 1 },
+            Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
         );
         experts
     }

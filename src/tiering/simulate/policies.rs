@@ -90,8 +90,8 @@ pub struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub fn tariff(&self) -> Tariff<'a> {
-        let Guards { copies, restore, restore_days, .. } = *self.guards;
-        Tariff { prices: self.prices, copies, restore, restore_days }
+        let Guards { copies, restore, restore_days, restored_class, .. } = *self.guards;
+        Tariff { prices: self.prices, copies, restore, restore_days, restored_class }
     }
 
     /// What `policy` would have cost. `cadence` is of no matter where [`Replayed::has_cadence`] says so.

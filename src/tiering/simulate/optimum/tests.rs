@@ -9,7 +9,7 @@ use crate::tiering::policy::guard::Copies;
 
 fn tariff(prices: &Prices) -> Tariff<'_> {
     let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
-    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 }
+    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1, restored_class: StorageClass::Standard }
 }
 
 /// Tries every move on every day, by recursion over (day, class, days in class, days since activity), and knows nothing of
