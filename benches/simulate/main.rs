@@ -58,7 +58,8 @@ fn main() {
         restored_class: StorageClass::Standard,
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
-    let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+    let setup =
+        Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads: 0.0 };
     solving(&prices);
     ratios(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);

@@ -145,6 +145,7 @@ impl Plan<'_> {
                 let head = json!({
                     "bucket": bucket, "policy": policies.of_bucket(bucket).name(), "considered": summary.considered,
                     "in_place": in_place(summary), "skipped": summary.skipped,
+                    "delayed_reads": self.planned.outlooks.get(bucket),
                 });
                 with(head, figures_json(&summary.planned))
             })
@@ -255,6 +256,11 @@ impl Plan<'_> {
         line(format!("prices: {} of {}, {}", prices.region, prices.as_of, printable(&prices.source)));
         if let Some(warning) = self.warning() {
             line(format!("mind the prices: {warning}"));
+        }
+        let outlooks = &self.planned.outlooks;
+        for (bucket, outlook) in outlooks.iter().take(BUCKETS) {
+            let of = if outlooks.len() == 1 { String::new() } else { format!("{}: ", printable(bucket.as_str())) };
+            line(format!("{of}{outlook}; room in the archives for {}", counted(outlook.room, "object more")));
         }
         for problem in &self.planned.problems {
             line(format!("! {}", printable(problem)));

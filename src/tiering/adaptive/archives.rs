@@ -25,7 +25,10 @@
 //! than without, by plans that take every read as three times as likely as it was learned. The saving of the last one that gets
 //! a place is the price of a place: Lagrange's multiplier of the bound, found by sorting ([`Survey::places`]).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use super::experts::Restores;
 use super::hazard::Hazards;
@@ -54,7 +57,7 @@ const BINS_PER_OCTAVE: f64 = 4.0;
 const OTHER_HASHES: u64 = 0x517c_c1b7_2722_0a95;
 
 /// What a bucket's readers have gone through, and may yet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Waits {
     /// Days on which an object was read, of all objects.
     pub reads: u64,
@@ -230,9 +233,16 @@ impl Places {
     /// Whether the wish of an object is granted. `hash` is any number that is its own and stays. Whoever moves it then takes the
     /// place ([`Places::take`]).
     pub fn grant(&self, wish: Wish, hash: u64) -> bool {
-        let within = wish.bin > self.above
-            || (wish.bin == self.above && fraction(hash ^ OTHER_HASHES) < self.share_of_bin);
-        self.left > 0 && within
+        self.left > 0 && fraction(hash ^ OTHER_HASHES) < self.share_granted(wish)
+    }
+
+    /// What share of the objects of this wish it is granted to.
+    pub fn share_granted(&self, wish: Wish) -> f64 {
+        match wish.bin.cmp(&self.above) {
+            Ordering::Greater => 1.0,
+            Ordering::Equal => self.share_of_bin,
+            Ordering::Less => 0.0,
+        }
     }
 
     /// Takes a place. False where none is left.
