@@ -257,3 +257,6 @@ impl Places {
         self.left
     }
 }
+
+#[cfg(test)]
+mod tests;
