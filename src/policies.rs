@@ -59,7 +59,8 @@ impl BucketPolicies {
                 Ok((one.prefix.clone(), policy.with_context(|| format!("transition.bucket {:?}", one.prefix))?))
             })
             .collect::<Result<Vec<_>>>()?;
-        let default = policy(settings.policy, &settings.recency, &settings.frequency, settings.adaptive).context("transition")?;
+        let default =
+            policy(settings.policy, &settings.recency, &settings.frequency, settings.adaptive).context("transition")?;
         Ok(Self { default, overrides })
     }
 
@@ -109,9 +110,7 @@ fn policy(
             let config::Frequency { top_fraction, top_class, rest_class } = *frequency;
             BucketPolicy::Frequency(Frequency::new(top_fraction, top_class, rest_class)?)
         }
-        config::PolicyName::Adaptive => {
-            BucketPolicy::Adaptive { max_delayed_reads: adaptive.max_delayed_reads }
-        }
+        config::PolicyName::Adaptive => BucketPolicy::Adaptive { max_delayed_reads: adaptive.max_delayed_reads },
     })
 }
 

@@ -73,7 +73,11 @@ fn solving(prices: &Prices) {
     let mut runs: Vec<(f64, usize)> = (0..5)
         .map(|_| {
             let mut experts = Experts::default();
-            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard });
+            experts.learn(
+                prices,
+                &Hazards::prior(),
+                Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
+            );
             let begin = cpu_of("self");
             let mut plans = 0;
             for log_size in 14..=25 {

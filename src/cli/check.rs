@@ -84,9 +84,8 @@ fn unrestored(settings: &Settings) -> Option<String> {
     };
     let archives = allows(None, None) || transition.bucket.iter().any(|one| allows(one.policy, one.adaptive));
     let what = "transition.adaptive.max_delayed_reads lets policy adaptive archive objects";
-    (archives && !settings.restore.enabled).then(|| {
-        format!("{what}, and restore.enabled is false: let another daemon bring back what readers ask for")
-    })
+    (archives && !settings.restore.enabled)
+        .then(|| format!("{what}, and restore.enabled is false: let another daemon bring back what readers ask for"))
 }
 
 /// The worst of all decides.

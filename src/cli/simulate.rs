@@ -309,13 +309,7 @@ fn notes(read: &ReadTrace, archives: Archives) -> Vec<String> {
     [archives.note()].into_iter().chain(of_logs).collect()
 }
 
-fn text(
-    read: &ReadTrace,
-    comparison: &Comparison,
-    archives: Archives,
-    prices: &Prices,
-    wanted: &[Replayed],
-) -> String {
+fn text(read: &ReadTrace, comparison: &Comparison, archives: Archives, prices: &Prices, wanted: &[Replayed]) -> String {
     let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
     let shown = |figure| match figure {
         Figure::Usd(usd) => format!("{usd:.2}"),

@@ -364,7 +364,8 @@ impl Checks {
     fn delayed_reads(&mut self, key: &str, adaptive: Adaptive) {
         let share = adaptive.max_delayed_reads;
         if !(0.0..1.0).contains(&share) {
-            let right = "write a share from 0.0 (nothing is archived) to below 1.0, like 0.01 for one read in a hundred";
+            let right =
+                "write a share from 0.0 (nothing is archived) to below 1.0, like 0.01 for one read in a hundred";
             self.add(&format!("{key}.max_delayed_reads"), format!("is {share}"), right);
         }
     }

@@ -110,8 +110,7 @@ impl Learning {
         let has_news = !shadows.are_as_of(self.today());
         shadows.go_on(&sample, self.today(), &self.tariff(), &experts, self.guards.min_object_bytes);
         let minimum = self.guards.min_object_bytes;
-        let archiving =
-            gathering.map(|gathering| gathering.finish(max_delayed_reads, archives, minimum, self.today()));
+        let archiving = gathering.map(|gathering| gathering.finish(max_delayed_reads, archives, minimum, self.today()));
         Ok(Some(Learned { experts, archiving, now: self.now, shadows, has_news, open }))
     }
 

@@ -186,6 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn a_share_of_reads_is_never_rounded_to_nothing() {
+        for (share, expected) in [
+            (0.0, "0 %"),
+            (0.01, "1 %"),
+            (0.05, "5 %"),
+            (0.0032, "0.32 %"),
+            (0.000_04, "0.004 %"),
+            (0.256, "26 %"),
+            (1.0, "100 %"),
+        ] {
+            assert_eq!(share_of_reads(share), expected);
+        }
+    }
+
+    #[test]
     fn other_figures_read_well() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([usd_short(0.05), usd_short(40.0), usd_short(1500.0)], ["$0.05", "$40", "$1.5k"]);

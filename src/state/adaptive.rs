@@ -91,7 +91,11 @@ mod tests {
     /// A bucket with as many shadows as there may be, no two alike.
     fn full() -> Shadows {
         let (prices, mut experts) = (us_east_1(), Experts::default());
-        experts.learn(&prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard });
+        experts.learn(
+            &prices,
+            &Hazards::prior(),
+            Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
+        );
         let known = |i: u64| {
             let (day, mut evidence) = (20_000 - (i % 700) as Day, ObjectEvidence::default());
             evidence.add(&DayAccess { day, reads: i % 3, bytes_read: i, written: true }, &mut IdleTable::default());

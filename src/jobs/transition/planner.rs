@@ -102,8 +102,15 @@ impl Planner {
     ) -> Result<Planned> {
         let buckets = self.ledger.buckets().await.context("asking the ledger for its buckets")?;
         let bench = Bench { now: self.now, guards: &self.guards, evidence: self.evidence, prices: &self.prices };
-        let mut planning =
-            Planning { bench, caps: Caps::new(self.caps), moves, progress, planned: Planned::default(), open: None, places: 0 };
+        let mut planning = Planning {
+            bench,
+            caps: Caps::new(self.caps),
+            moves,
+            progress,
+            planned: Planned::default(),
+            open: None,
+            places: 0,
+        };
         for bucket in &buckets {
             match self.bucket(bucket, &mut planning, stop).await {
                 Ok(Go::On) => {}

@@ -40,12 +40,8 @@ use crate::tiering::evidence::Day;
 use crate::tiering::storage_class::StorageClass;
 
 /// The classes that are read at once. The archives must be worth more than these.
-const READ_AT_ONCE: [StorageClass; 4] = [
-    StorageClass::Standard,
-    StorageClass::IntelligentTiering,
-    StorageClass::StandardIa,
-    StorageClass::GlacierIr,
-];
+const READ_AT_ONCE: [StorageClass; 4] =
+    [StorageClass::Standard, StorageClass::IntelligentTiering, StorageClass::StandardIa, StorageClass::GlacierIr];
 
 /// How many times as likely as learned reads are taken to be.
 const CAUTION: f64 = 3.0;
@@ -119,12 +115,8 @@ impl Archives {
             None => (None, None),
         };
         let learned = |classes: Vec<StorageClass>, before| {
-            let rules = Rules {
-                classes,
-                restore: restores.speed,
-                restore_days: restores.days,
-                restored: restores.class,
-            };
+            let rules =
+                Rules { classes, restore: restores.speed, restore_days: restores.days, restored: restores.class };
             Learned::new(prices, hazards.scaled(CAUTION), rules, before)
         };
         self.plans = Some(Plans {
@@ -162,17 +154,14 @@ impl Archives {
     pub fn explain(&self, object: &View<'_>, today: Day) -> Option<Explanation> {
         let plans = self.plans.as_ref()?;
         let explained = plans.with.explain(object, today)?;
-        let chance_of_read =
-            plans.hazards.chance_of_read(object.evidence.heat_class(), explained.idle_days, 30);
+        let chance_of_read = plans.hazards.chance_of_read(object.evidence.heat_class(), explained.idle_days, 30);
         Some(Explanation { chance_of_read, ..explained })
     }
 
     /// The chance that the object is read in the next 30 days; 0 where nothing is known of it.
     pub fn chance_of_read(&self, object: &View<'_>, today: Day) -> f64 {
         let idle_days = object.evidence.idle_days(today).map(|days| days.max(1));
-        let chance = |plans: &Plans| {
-            Some(plans.hazards.chance_of_read(object.evidence.heat_class(), idle_days?, 30))
-        };
+        let chance = |plans: &Plans| Some(plans.hazards.chance_of_read(object.evidence.heat_class(), idle_days?, 30));
         self.plans.as_ref().and_then(chance).unwrap_or(0.0)
     }
 }

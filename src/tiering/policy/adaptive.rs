@@ -88,7 +88,7 @@ mod tests {
     use crate::tiering::adaptive::hazard::Hazards;
     use crate::tiering::cost::RestoreSpeed;
     use crate::tiering::cost::tests::us_east_1;
-    use crate::tiering::evidence::{DayAccess, IdleTable};
+    use crate::tiering::ledger_row::Waits;
     use crate::tiering::object::ObjectId;
 
     const SECS_PER_DAY: i64 = 86_400;
@@ -155,6 +155,18 @@ mod tests {
                 assert_eq!(decision.target, class, "{expert:?}: {}", decision.reason);
             }
         }
+    }
+
+    #[test]
+    fn what_somebody_waited_for_was_read_then_unless_a_log_tells_of_a_later_read() {
+        let archived = row(StorageClass::Standard, TODAY - 400, &[TODAY - 300]);
+        let waited = |day| LedgerRow { waits: Waits { days: 1, last: Some(time(day)) }, ..archived.clone() };
+        let known = |row: &LedgerRow| Known::of(row).unwrap().evidence;
+        let fresh = known(&waited(TODAY - 2));
+        assert_eq!((fresh.last_read_day, fresh.read_days, fresh.idle_days(TODAY)), (Some(TODAY - 2), 2, Some(2)));
+        assert_eq!(known(&waited(TODAY - 300)), known(&archived), "the log tells of the read that was waited for");
+        // The row itself is as the logs have it.
+        assert_eq!(waited(TODAY - 2).evidence, archived.evidence);
     }
 
     #[test]

@@ -129,3 +129,102 @@ impl Archiving {
         Some((class, self.archives.explain(&object.view(), today)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::*;
+    use crate::tiering::adaptive::experts::Restores;
+    use crate::tiering::adaptive::hazard::Hazards;
+    use crate::tiering::cost::RestoreSpeed;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::evidence::{DayAccess, HEAT_CLASSES, IdleTable, ObjectEvidence};
+    use crate::tiering::ledger_row;
+    use crate::tiering::object::ObjectId;
+
+    const TODAY: Day = 20_000;
+
+    fn time(day: Day) -> DateTime<Utc> {
+        DateTime::from_timestamp(i64::from(day) * 86_400, 0).unwrap()
+    }
+
+    /// A row of an object that was written 400 days ago and read on the last `read_days` of the days up to `last`.
+    fn row(key: usize, class: StorageClass, bytes: u64, read_days: i32, last: Day, waited: u32) -> LedgerRow {
+        let id: ObjectId = format!("s3://bucket/{key}").parse().unwrap();
+        let mut evidence = ObjectEvidence::default();
+        let mut add = |day, written| {
+            let access = DayAccess { day, written, reads: u64::from(!written), bytes_read: bytes };
+            evidence.add(&access, &mut IdleTable::default());
+        };
+        add(TODAY - 400, true);
+        (0..read_days).rev().for_each(|back| add(last - back, false));
+        LedgerRow {
+            count: 1,
+            event_time: Some(time(last)),
+            class: Some(class),
+            size: Some(bytes),
+            class_since: Some(time(TODAY - 400)),
+            evidence,
+            waits: ledger_row::Waits { days: waited, last: None },
+            ..LedgerRow::new(id)
+        }
+    }
+
+    fn archives() -> Arc<Archives> {
+        let mut seen = IdleTable::default();
+        for class in 0..HEAT_CLASSES {
+            for _ in 0..200 {
+                seen.end_read(class, 1);
+                seen.end_unread(class, 800);
+            }
+        }
+        let mut archives = Archives::default();
+        let restores = Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard };
+        archives.learn(&us_east_1(), &Hazards::prior().learned(&seen), restores);
+        Arc::new(archives)
+    }
+
+    /// What is gathered of these rows, and which of them are archived then.
+    fn finish(rows: &[LedgerRow], limit: f64) -> (Outlook, Vec<usize>) {
+        let known: Vec<Known> = rows.iter().map(|row| Known::of(row).unwrap()).collect();
+        let mut gathering = Gathering::default();
+        rows.iter().zip(&known).for_each(|(row, known)| gathering.add(row, known, TODAY));
+        let archiving = gathering.finish(limit, archives(), 128 * 1024, TODAY);
+        let archived = (0..rows.len()).filter(|i| archiving.decide(&known[*i], *i as u64, TODAY).is_some());
+        (*archiving.outlook(), archived.collect())
+    }
+
+    /// 90 reads of one hot object; cold ones of many sizes; one in an archive, that was waited for before.
+    fn bucket() -> Vec<LedgerRow> {
+        let standard = StorageClass::Standard;
+        let mut rows = vec![row(0, standard, 1 << 30, 90, TODAY - 1, 0)];
+        rows.extend((1..20).map(|i| row(i, standard, (1 << 20) << (i % 10), 0, TODAY - 400, 0)));
+        rows.push(row(20, StorageClass::Glacier, 1 << 30, 9, TODAY - 300, 1));
+        rows.push(row(21, standard, 1000, 1, TODAY - 300, 0));
+        rows
+    }
+
+    #[test]
+    fn the_few_places_of_a_bucket_go_to_what_saves_most_and_none_to_what_is_hot_or_small() {
+        // 100 reads, of which one waited: with one in an archive, three more make five in 103.
+        let (outlook, archived) = finish(&bucket(), 0.05);
+        assert_eq!(outlook.waits, Waits { reads: 100, waited: 1, archived: 1 });
+        assert_eq!(outlook.room, 3);
+        let sizes: Vec<u64> = archived.iter().map(|i| bucket()[*i].size.unwrap()).collect();
+        assert!(sizes.contains(&(512 << 20)) && sizes.iter().all(|bytes| *bytes >= 256 << 20), "{sizes:?}");
+        let (outlook, archived) = finish(&bucket(), 0.3);
+        assert!(archived.len() >= 15 && archived.iter().all(|i| (1..20).contains(i)), "{archived:?} of {outlook:?}");
+        assert!(outlook.expected_share > 0.0 && outlook.expected_share < 0.1, "{outlook:?}");
+    }
+
+    #[test]
+    fn where_more_has_waited_than_may_nothing_is_archived() {
+        let mut rows = bucket();
+        rows[20].waits.days = 9;
+        let (outlook, archived) = finish(&rows, 0.05);
+        assert_eq!((outlook.room, archived), (0, vec![]));
+        let said = outlook.to_string();
+        assert!(said.ends_with("so far 9 of 100 (9.00 %), at most 5 %"), "{said}");
+    }
+}

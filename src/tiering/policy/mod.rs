@@ -96,7 +96,9 @@ impl Reason {
     /// expects nothing.
     pub fn expected_saving_usd(&self) -> Option<f64> {
         match self {
-            Self::Expected { why: Why::Plan(figures), .. } | Self::Archived { figures, .. } => Some(figures.staying_usd - figures.moving_usd),
+            Self::Expected { why: Why::Plan(figures), .. } | Self::Archived { figures, .. } => {
+                Some(figures.staying_usd - figures.moving_usd)
+            }
             _ => None,
         }
     }

@@ -293,3 +293,6 @@ fn or_archive(
         None => Answer { again, ..answer },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,8 +222,7 @@ impl<'a> Optimum<'a> {
                 false => daily(class, 0),
             }),
             colder: [30, 90].map(|days| daily(StorageClass::IntelligentTiering, days)),
-            put: self
-                .of_classes(|class| requests * prices.class(class).map_or(0.0, |p| p.put_per_1000) / 1000.0),
+            put: self.of_classes(|class| requests * prices.class(class).map_or(0.0, |p| p.put_per_1000) / 1000.0),
             leave: self.of_classes(|class| match class.is_archive() {
                 true => prices.read_usd(class, 0, bytes).1 + restore(class),
                 false => prices.read_usd(class, 0, bytes).1,
