@@ -9,6 +9,7 @@ mod look;
 mod old_table;
 mod together;
 mod usage;
+mod waits;
 
 pub use old_table::{OldTable, OldTablePager, UnreadableOldRow, WrongTable};
 
@@ -250,6 +251,7 @@ fn read(row: &mut LedgerRow, item: &Item) -> anyhow::Result<()> {
     row.class_since = item.opt_time("class_since")?;
     row.last_batch = item.opt_num("last_batch")?;
     row.evidence = usage::evidence(item, usage::EVIDENCE)?;
+    row.waits = waits::read(item)?;
     Ok(())
 }
 

@@ -19,7 +19,10 @@ pub enum BucketPolicy {
     Recency(Recency),
     Frequency(Frequency),
     /// What it goes by is learned: see [`crate::jobs::learning`].
-    Adaptive,
+    Adaptive {
+        /// What share of the bucket's reads may meet an archived object; 0: nothing is archived.
+        max_delayed_reads: f64,
+    },
 }
 
 impl BucketPolicy {
@@ -28,7 +31,7 @@ impl BucketPolicy {
         match self {
             Self::Recency(_) => PolicyName::Recency,
             Self::Frequency(_) => PolicyName::Frequency,
-            Self::Adaptive => PolicyName::Adaptive,
+            Self::Adaptive { .. } => PolicyName::Adaptive,
         }
     }
 }
@@ -51,11 +54,13 @@ impl BucketPolicies {
                     one.policy.unwrap_or(settings.policy),
                     one.recency.as_deref().unwrap_or(&settings.recency),
                     one.frequency.as_ref().unwrap_or(&settings.frequency),
+                    one.adaptive.unwrap_or(settings.adaptive),
                 );
                 Ok((one.prefix.clone(), policy.with_context(|| format!("transition.bucket {:?}", one.prefix))?))
             })
             .collect::<Result<Vec<_>>>()?;
-        let default = policy(settings.policy, &settings.recency, &settings.frequency).context("transition")?;
+        let default =
+            policy(settings.policy, &settings.recency, &settings.frequency, settings.adaptive).context("transition")?;
         Ok(Self { default, overrides })
     }
 
@@ -83,9 +88,10 @@ pub fn candidates(settings: &Transition, bucket: &BucketName) -> Result<Vec<Buck
         .max_by_key(|one| one.prefix.len());
     let recency = own.and_then(|one| one.recency.as_deref()).unwrap_or(&settings.recency);
     let frequency = own.and_then(|one| one.frequency.as_ref()).unwrap_or(&settings.frequency);
+    let adaptive = own.and_then(|one| one.adaptive).unwrap_or(settings.adaptive);
     [config::PolicyName::Recency, config::PolicyName::Frequency, config::PolicyName::Adaptive]
         .into_iter()
-        .map(|name| policy(name, recency, frequency).with_context(|| format!("policy {:?}", name.as_str())))
+        .map(|name| policy(name, recency, frequency, adaptive).with_context(|| format!("policy {:?}", name.as_str())))
         .collect()
 }
 
@@ -93,6 +99,7 @@ fn policy(
     name: config::PolicyName,
     recency: &[config::RecencyStep],
     frequency: &config::Frequency,
+    adaptive: config::Adaptive,
 ) -> Result<BucketPolicy> {
     Ok(match name {
         config::PolicyName::Recency => {
@@ -103,7 +110,7 @@ fn policy(
             let config::Frequency { top_fraction, top_class, rest_class } = *frequency;
             BucketPolicy::Frequency(Frequency::new(top_fraction, top_class, rest_class)?)
         }
-        config::PolicyName::Adaptive => BucketPolicy::Adaptive,
+        config::PolicyName::Adaptive => BucketPolicy::Adaptive { max_delayed_reads: adaptive.max_delayed_reads },
     })
 }
 
@@ -126,6 +133,7 @@ pub fn guards(transition: &Transition, restore: &Restore) -> Guards {
             RestoreTier::Expedited => RestoreSpeed::Expedited,
         },
         restore_days: restore.days,
+        restored_class: restore.restored_class,
     }
 }
 
@@ -181,6 +189,24 @@ mod tests {
         assert_eq!(of(&settings, "xyz"), BucketPolicy::Recency(Recency::default()));
         assert_eq!(of(&settings, "abx"), BucketPolicy::Frequency(Frequency::default()));
         assert_eq!(of(&settings, "abcd"), BucketPolicy::Recency(Recency::new(vec![deep]).unwrap()));
+    }
+
+    #[test]
+    fn nothing_is_archived_by_the_adaptive_policy_unless_the_settings_let_reads_wait() {
+        let adaptive = |max_delayed_reads| BucketPolicy::Adaptive { max_delayed_reads };
+        assert_eq!(of(&transition("transition.policy = \"adaptive\""), "any"), adaptive(0.0));
+        let settings = transition(
+            r#"
+            transition.policy = "adaptive"
+            transition.adaptive.max_delayed_reads = 0.01
+            [[transition.bucket]]
+            prefix = "cold"
+            adaptive.max_delayed_reads = 0.5
+            "#,
+        );
+        assert_eq!((of(&settings, "any"), of(&settings, "cold-1")), (adaptive(0.01), adaptive(0.5)));
+        let candidates = candidates(&settings.transition, &BucketName::new("cold-1").unwrap()).unwrap();
+        assert_eq!(candidates[2], adaptive(0.5));
     }
 
     #[test]

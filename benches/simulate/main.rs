@@ -1,7 +1,8 @@
 //! What every policy costs over the optimum, on traces of many kinds; and how fast a large trace is replayed.
 //!
 //! `cargo bench --bench simulate` makes each kind of trace ([`generators`]) from a seed, replays every policy daily, and prints
-//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out. Then it writes a large
+//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out; and what the adaptive
+//! policy's bill comes to where a share of the reads may wait, and what share then waits. Then it writes a large
 //! trace to a file, has `tierd simulate` replay it under all policies and cadences, and prints the time and the memory that
 //! this took, beside what they may be.
 //!
@@ -55,11 +56,14 @@ fn main() {
         copies: Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 },
         restore: RestoreSpeed::Standard,
         restore_days: 1,
+        restored_class: StorageClass::Standard,
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
-    let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+    let setup =
+        Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads: 0.0 };
     solving(&prices);
     ratios(&setup);
+    delayed_reads(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);
     if objects > 0 {
         large(objects as u32);
@@ -71,7 +75,11 @@ fn solving(prices: &Prices) {
     let mut runs: Vec<(f64, usize)> = (0..5)
         .map(|_| {
             let mut experts = Experts::default();
-            experts.learn(prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+            experts.learn(
+                prices,
+                &Hazards::prior(),
+                Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
+            );
             let begin = cpu_of("self");
             let mut plans = 0;
             for log_size in 14..=25 {
@@ -133,6 +141,33 @@ fn ratios(setup: &Setup<'_>) {
         }
         println!();
     }
+}
+
+/// What it saves to let a share of the reads wait for a restore, and how many then wait.
+fn delayed_reads(setup: &Setup<'_>) {
+    const LIMITS: [f64; 3] = [0.01, 0.05, 0.2];
+    let (seed, objects, days) = (number("BENCH_SEED", 7), number("BENCH_OBJECTS", 1500), number("BENCH_DAYS", 1000));
+    println!("adaptive where reads may wait: cost over that where none may, and the share that waited:");
+    println!("{:<18}{}", "", LIMITS.map(|limit| format!("{:>20}", format!("at most {limit}"))).concat());
+    let mut logs = [0.0; LIMITS.len()];
+    for kind in &KINDS {
+        let trace = trace_of(kind, seed, objects as u32, days as u32);
+        let replay = |max_delayed_reads| {
+            Setup { max_delayed_reads, ..*setup }.replay(&trace, Replayed::Adaptive, Cadence::Daily)
+        };
+        let none = replay(0.0).total().total_usd();
+        print!("  {:<16}", kind.name);
+        for (limit, log) in LIMITS.into_iter().zip(&mut logs) {
+            let bill = replay(limit);
+            let (ratio, share) = (bill.total().total_usd() / none, bill.delayed_share());
+            assert!(share <= limit, "{}: {share} of the reads waited", kind.name);
+            *log += ratio.ln();
+            print!("{:>20}", format!("{ratio:.3} ({:.2} %)", 100.0 * share));
+        }
+        println!();
+    }
+    let means = logs.map(|log| format!("{:>20.3}", (log / KINDS.len() as f64).exp()));
+    println!("  {:<16}{}", "geometric mean", means.concat());
 }
 
 fn trace_of(kind: &Kind, seed: u64, objects: u32, days: u32) -> Trace {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Exit, foreground};
 use crate::clock::{self, rfc3339};
-use crate::config::{PolicyName, Settings};
+use crate::config::{Adaptive, PolicyName, Settings};
 use crate::policies;
 use crate::resources::{Finding, Resources, Standing, needed};
 
@@ -46,6 +46,9 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     if let Some(warning) = unseen_reads(&settings) {
         eprintln!("tierd: warning: {warning}");
     }
+    if let Some(warning) = unrestored(&settings) {
+        eprintln!("tierd: warning: {warning}");
+    }
     if args.offline {
         return Ok(Exit::Done);
     }
@@ -70,6 +73,19 @@ fn unseen_reads(settings: &Settings) -> Option<String> {
     }
     let rule = "[[ingest.count]] event = \"GetObject\" without with_parameter";
     Some(format!("policy adaptive does not see reads that ingest does not count, and they cost money too: add {rule}"))
+}
+
+/// Whoever reads an archived object waits until somebody has it restored.
+fn unrestored(settings: &Settings) -> Option<String> {
+    let transition = &settings.transition;
+    let allows = |policy: Option<PolicyName>, adaptive: Option<Adaptive>| {
+        policy.unwrap_or(transition.policy) == PolicyName::Adaptive
+            && adaptive.unwrap_or(transition.adaptive).max_delayed_reads > 0.0
+    };
+    let archives = allows(None, None) || transition.bucket.iter().any(|one| allows(one.policy, one.adaptive));
+    let what = "transition.adaptive.max_delayed_reads lets policy adaptive archive objects";
+    (archives && !settings.restore.enabled)
+        .then(|| format!("{what}, and restore.enabled is false: let another daemon bring back what readers ask for"))
 }
 
 /// The worst of all decides.
@@ -119,6 +135,24 @@ mod tests {
         ] {
             let settings = Settings::from_toml(&toml).unwrap_or_else(|e| panic!("{e}\n{toml}"));
             assert_eq!(unseen_reads(&settings).is_some(), warned, "{toml}");
+        }
+    }
+
+    #[test]
+    fn archives_that_nothing_comes_back_from_are_warned_of() {
+        let adaptive = "transition.policy = \"adaptive\"\ningest.enabled = false\n";
+        let share = "transition.adaptive.max_delayed_reads = 0.1\n";
+        let off = "restore.enabled = false\n";
+        let one = "[[transition.bucket]]\nprefix = \"a\"\npolicy = \"adaptive\"\nadaptive.max_delayed_reads = 0.1\n";
+        for (toml, warned) in [
+            (format!("{adaptive}{off}"), false),
+            (format!("{adaptive}{share}"), false),
+            (format!("{adaptive}{share}{off}"), true),
+            (format!("ingest.enabled = false\n{share}{off}"), false),
+            (format!("ingest.enabled = false\n{off}{one}"), true),
+        ] {
+            let settings = Settings::from_toml(&toml).unwrap_or_else(|e| panic!("{e}\n{toml}"));
+            assert_eq!(unrestored(&settings).is_some(), warned, "{toml}");
         }
     }
 

@@ -39,6 +39,10 @@ changed, and no lease is taken: it may be made beside a running daemon.
                  come, the move paid. A move into INTELLIGENT_TIERING saves nothing in its first month, since its bill goes
                  down only after 30 idle days: this is what it is made for
 
+Where transition.adaptive.max_delayed_reads lets the adaptive policy archive, a line below says what share of the bucket's
+reads is expected to wait for a restore in the next 30 days, how many have waited so far, and how many objects more may be
+archived.
+
 With --out, FILE has one JSON object a line, a move each, with its object, ETag, size, classes, uses, cost, saving and the
 reason. People can read it, `jq` and `grep` can sift it, and `tierd apply FILE` executes it.
 
@@ -145,6 +149,7 @@ impl Plan<'_> {
                 let head = json!({
                     "bucket": bucket, "policy": policies.of_bucket(bucket).name(), "considered": summary.considered,
                     "in_place": in_place(summary), "skipped": summary.skipped,
+                    "delayed_reads": self.planned.outlooks.get(bucket),
                 });
                 with(head, figures_json(&summary.planned))
             })
@@ -255,6 +260,11 @@ impl Plan<'_> {
         line(format!("prices: {} of {}, {}", prices.region, prices.as_of, printable(&prices.source)));
         if let Some(warning) = self.warning() {
             line(format!("mind the prices: {warning}"));
+        }
+        let outlooks = &self.planned.outlooks;
+        for (bucket, outlook) in outlooks.iter().take(BUCKETS) {
+            let of = if outlooks.len() == 1 { String::new() } else { format!("{}: ", printable(bucket.as_str())) };
+            line(format!("{of}{outlook}; room in the archives for {}", counted(outlook.room, "more object")));
         }
         for problem in &self.planned.problems {
             line(format!("! {}", printable(problem)));

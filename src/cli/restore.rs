@@ -167,7 +167,7 @@ async fn one_after_another(
                 restorer.standing(&id, clock::now()).await.map(Said::Stands)
             } else {
                 let request = RestoreRequest { id: id.clone(), days: args.days, tier: args.tier };
-                restorer.request(&request, stop).await.map(Said::Asked)
+                restorer.request_for_reader(&request, stop).await.map(Said::Asked)
             };
             Some((id, result))
         })

@@ -19,6 +19,7 @@ use crate::config::{Restore, Settings, Transition};
 use crate::policies;
 use crate::prices::PriceList;
 use crate::progress::Progress;
+use crate::report::human::share_of_reads;
 use crate::report::simulation;
 use crate::tiering::cost::Prices;
 use crate::tiering::policy::frequency::Frequency;
@@ -49,6 +50,10 @@ Each policy runs daily, weekly and monthly; the table shows the costs of the dai
 the optimum, which knows the future. Recency and frequency run with the steps and guards of the configuration; without
 a configuration file, with the defaults.
 
+Under policy adaptive, and for the optimum, objects stay in classes that are read at once, unless
+transition.adaptive.max_delayed_reads or --max-delayed-reads lets a share of the reads wait for a restore out of GLACIER or
+DEEP_ARCHIVE: the table shows how many would have waited, and what share of the reads that is.
+
 How to read it: `/ standard` below 1 saves money against doing nothing; `/ optimum` says how much more than the least
 possible a policy costs. Moves pay for themselves over months, so a trace of a few weeks says little.
 
@@ -59,6 +64,7 @@ Examples:
   tierd simulate --since 2026-01-01 --until 2026-06-30 --out simulation.html
   tierd simulate --trace accesses.csv.gz
   tierd simulate --trace accesses.csv --policy adaptive,recency --region ap-northeast-2
+  tierd simulate --trace accesses.csv --policy adaptive --max-delayed-reads 0.01
   tierd simulate --trace accesses.csv --json | jq '.policies[] | {policy, cost_usd, ratio_to_optimum}'")]
 pub struct Args {
     /// The trace: a CSV file, gzip if it ends in .gz [default: the configured logs]
@@ -79,6 +85,10 @@ pub struct Args {
     /// Whose prices [default: those of aws.region]
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
+    /// What share of a bucket's reads may wait for a restore under policy adaptive, from 0 (it archives nothing) to below 1
+    /// [default: transition.adaptive.max_delayed_reads]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    max_delayed_reads: Option<f64>,
     /// One JSON object on stdout instead of a table
     #[arg(long)]
     json: bool,
@@ -91,6 +101,11 @@ fn parse_out(file: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(file);
     let is_page = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("html") || e.eq_ignore_ascii_case("htm"));
     if is_page { Ok(path) } else { Err("the name of the file ends in .html".to_owned()) }
+}
+
+fn parse_share(share: &str) -> Result<f64, String> {
+    let share: f64 = share.parse().map_err(|_| "write a share like 0.01, for one read in a hundred".to_owned())?;
+    if (0.0..1.0).contains(&share) { Ok(share) } else { Err("write a share from 0 to below 1, like 0.01".to_owned()) }
 }
 
 /// The settings where no configuration file was named and none is there: a trace needs none.
@@ -110,10 +125,39 @@ struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     logs: Option<Logs>,
     prices: PricesOf,
+    #[serde(flatten)]
+    archives: Archives,
     /// Daily runs: one line a policy.
     policies: Vec<Line>,
     /// The other cadences, for the policies where they matter.
     other_cadences: Vec<Line>,
+}
+
+/// Whether adaptive and the optimum may use GLACIER and DEEP_ARCHIVE. (Recency and frequency do as their settings say.)
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Archives {
+    max_delayed_reads: f64,
+    optimum_has_archives: bool,
+}
+
+impl Archives {
+    fn of(settings: &Settings) -> Self {
+        let max_delayed_reads = settings.transition.adaptive.max_delayed_reads;
+        Self { max_delayed_reads, optimum_has_archives: max_delayed_reads > 0.0 }
+    }
+
+    fn note(self) -> String {
+        if !self.optimum_has_archives {
+            return "adaptive and the optimum use the classes that are read at once (STANDARD, STANDARD_IA, GLACIER_IR, \
+                    INTELLIGENT_TIERING), so that no read waits; --max-delayed-reads lets some wait"
+                .to_owned();
+        }
+        format!(
+            "adaptive may use GLACIER and DEEP_ARCHIVE while no more than {} of each bucket's reads wait for a restore, a \
+             day's reads of an object being one; the optimum uses them too, and restores each object before it is read",
+            share_of_reads(self.max_delayed_reads)
+        )
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -123,7 +167,11 @@ struct PricesOf {
     source: String,
 }
 
-pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
+pub async fn run(mut settings: Settings, args: Args) -> Result<Exit> {
+    if let Some(share) = args.max_delayed_reads {
+        settings.transition.adaptive.max_delayed_reads = share;
+    }
+    let archives = Archives::of(&settings);
     let list = price_list(&settings, args.region.as_deref())?;
     if let Some(warning) = list.warning(clock::now_secs().date_naive()) {
         eprintln!("mind the prices: {warning}");
@@ -142,12 +190,12 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     bar.finish();
     let (read, comparison) = result?;
     if args.json {
-        println!("{}", serde_json::to_string(&output(&read, &comparison, &list.prices, &wanted))?);
+        println!("{}", serde_json::to_string(&output(&read, &comparison, archives, &list.prices, &wanted))?);
     } else {
-        print!("{}", text(&read, &comparison, &list.prices, &wanted));
+        print!("{}", text(&read, &comparison, archives, &list.prices, &wanted));
     }
     if let Some(file) = &args.out {
-        let notes = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
+        let notes = notes(&read, archives);
         let page = simulation::Page {
             trace: &read.name,
             notes: &notes,
@@ -215,14 +263,21 @@ fn compare(
     let frequency =
         Frequency::new(shares.top_fraction, shares.top_class, shares.rest_class).context("transition.frequency")?;
     let guards = policies::guards(transition, restore);
-    let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency };
+    let max_delayed_reads = transition.adaptive.max_delayed_reads;
+    let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads };
     let parts = Comparison::parts(trace, wanted);
     progress.phase("replaying", Some(parts.len() as u64));
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(Comparison::replay(&setup, trace, &parts, threads, || progress.add_done(1)))
 }
 
-fn output(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> Output {
+fn output(
+    read: &ReadTrace,
+    comparison: &Comparison,
+    archives: Archives,
+    prices: &Prices,
+    wanted: &[Replayed],
+) -> Output {
     let lines = |cadence| wanted.iter().filter_map(move |policy| comparison.line(*policy, cadence));
     Output {
         trace: read.name.clone(),
@@ -236,6 +291,7 @@ fn output(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[
             as_of: prices.as_of.to_string(),
             source: prices.source.clone(),
         },
+        archives,
         policies: lines(Cadence::Daily).collect(),
         other_cadences: [Cadence::Weekly, Cadence::Monthly]
             .into_iter()
@@ -252,7 +308,13 @@ fn decimals(dearest_usd: f64) -> usize {
     if dearest_usd <= 0.0 { 2 } else { (2.0 - dearest_usd.log10().floor()).clamp(2.0, 12.0) as usize }
 }
 
-fn text(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Replayed]) -> String {
+/// What to know of a simulation, a line each.
+fn notes(read: &ReadTrace, archives: Archives) -> Vec<String> {
+    let of_logs = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
+    [archives.note()].into_iter().chain(of_logs).collect()
+}
+
+fn text(read: &ReadTrace, comparison: &Comparison, archives: Archives, prices: &Prices, wanted: &[Replayed]) -> String {
     let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
     let lines: Vec<_> =
         wanted.iter().filter_map(|policy| Some((*policy, comparison.line(*policy, Cadence::Daily)?))).collect();
@@ -260,6 +322,7 @@ fn text(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Re
     let shown = |figure| match figure {
         Figure::Usd(usd) => format!("{usd:.decimals$}"),
         Figure::Count(count) => count.to_string(),
+        Figure::Share(share) => share_of_reads(share),
         Figure::Ratio(of) => ratio(of),
     };
     let mut table = Table::new();
@@ -276,8 +339,7 @@ fn text(read: &ReadTrace, comparison: &Comparison, prices: &Prices, wanted: &[Re
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let notes = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
-    let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
+    let notes: String = notes(read, archives).iter().map(|note| format!("{note}\n")).collect();
     format!(
         "{table}\n\n{} objects over {} days; US dollars at the prices of {} of {}\n\
          the last two columns: over the optimum when run weekly and monthly; all others are of daily runs\n{notes}",

@@ -235,6 +235,7 @@ pub struct Transition {
     /// Ascending; the last step alone is open.
     pub recency: Vec<RecencyStep>,
     pub frequency: Frequency,
+    pub adaptive: Adaptive,
     #[serde(default)]
     pub bucket: Vec<BucketOverride>,
 }
@@ -258,6 +259,14 @@ pub struct Frequency {
     pub rest_class: StorageClass,
 }
 
+/// `[transition.adaptive]`: where objects cost the least by what the logs have taught.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// What share of a bucket's reads may meet an archived object and wait: 0 (nothing is archived) to below 1.
+    pub max_delayed_reads: f64,
+}
+
 /// `[[transition.bucket]]`: another policy for buckets that begin with a prefix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,6 +275,7 @@ pub struct BucketOverride {
     pub policy: Option<PolicyName>,
     pub recency: Option<Vec<RecencyStep>>,
     pub frequency: Option<Frequency>,
+    pub adaptive: Option<Adaptive>,
 }
 
 /// `[restore]`: archived objects back.

@@ -286,6 +286,14 @@ fn each_mistake_is_named_with_its_line_its_key_and_the_mend() {
         ("[transition]\nmax_payback_months = 0", ":5: key `transition.max_payback_months`: is not above zero"),
         ("[transition.frequency]\ntop_fraction = nan", ":5: key `transition.frequency.top_fraction`: is NaN"),
         (
+            "[transition.adaptive]\nmax_delayed_reads = 1",
+            ":5: key `transition.adaptive.max_delayed_reads`: is 1; write a share from 0.0 (nothing is archived) to below 1.0",
+        ),
+        (
+            "[[transition.bucket]]\nprefix = \"p\"\nadaptive.max_delayed_reads = -0.1",
+            ":6: key `transition.bucket[0].adaptive.max_delayed_reads`: is -0.1; write a share",
+        ),
+        (
             "[transition.frequency]\ntop_class = \"COLD\"",
             ":5: key `transition.frequency.top_class`: \"COLD\" is no storage class; there are",
         ),

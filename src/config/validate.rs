@@ -336,6 +336,7 @@ impl Checks {
         }
         self.recency("transition.recency", &transition.recency);
         self.fraction("transition.frequency.top_fraction", transition.frequency.top_fraction);
+        self.delayed_reads("transition.adaptive", transition.adaptive);
         for (index, bucket) in transition.bucket.iter().enumerate() {
             let key = format!("transition.bucket.{index}");
             if self.not_empty(&format!("{key}.prefix"), &bucket.prefix, "siuu-archive-")
@@ -344,8 +345,9 @@ impl Checks {
                 let wrong = format!("is {:?}, as that of transition.bucket[{first}] is", bucket.prefix);
                 self.add(&format!("{key}.prefix"), wrong, "name each prefix once");
             }
-            if bucket.policy.is_none() && bucket.recency.is_none() && bucket.frequency.is_none() {
-                self.add(&key, "changes nothing", "set policy, recency or frequency");
+            let BucketOverride { policy, recency, frequency, adaptive, .. } = bucket;
+            if policy.is_none() && recency.is_none() && frequency.is_none() && adaptive.is_none() {
+                self.add(&key, "changes nothing", "set policy, recency, frequency or adaptive");
             }
             if let Some(steps) = &bucket.recency {
                 self.recency(&format!("{key}.recency"), steps);
@@ -353,6 +355,18 @@ impl Checks {
             if let Some(frequency) = &bucket.frequency {
                 self.fraction(&format!("{key}.frequency.top_fraction"), frequency.top_fraction);
             }
+            if let Some(adaptive) = bucket.adaptive {
+                self.delayed_reads(&format!("{key}.adaptive"), adaptive);
+            }
+        }
+    }
+
+    fn delayed_reads(&mut self, key: &str, adaptive: Adaptive) {
+        let share = adaptive.max_delayed_reads;
+        if !(0.0..1.0).contains(&share) {
+            let right =
+                "write a share from 0.0 (nothing is archived) to below 1.0, like 0.01 for one read in a hundred";
+            self.add(&format!("{key}.max_delayed_reads"), format!("is {share}"), right);
         }
     }
 

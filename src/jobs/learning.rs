@@ -19,7 +19,8 @@ use super::ahead;
 use crate::ledger::{Columns, Ledger};
 use crate::state::idle::IdleScope;
 use crate::state::{State, Written};
-use crate::tiering::adaptive::experts::{Experts, Restores};
+use crate::tiering::adaptive::archives::Archives;
+use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::hazard::Hazards;
 use crate::tiering::adaptive::safeguard::OWN_PLANS_FROM;
 use crate::tiering::cost::Prices;
@@ -28,6 +29,7 @@ use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{BucketName, ObjectKey};
 use crate::tiering::policy::Decision;
 use crate::tiering::policy::adaptive::{Known, decide};
+use crate::tiering::policy::archiving::{Archiving, Gathering, Outlook};
 use crate::tiering::policy::guard::Guards;
 use crate::tiering::simulate::account::Tariff;
 use crate::tiering::simulate::shadows::{Sample, Shadows};
@@ -48,12 +50,15 @@ pub struct Learning {
 struct General {
     hazards: Hazards,
     experts: Arc<Experts>,
+    archives: Arc<Archives>,
 }
 
 /// One bucket under the policy.
 #[derive(Debug)]
 pub struct Learned {
     experts: Arc<Experts>,
+    /// None where nothing may be archived.
+    archiving: Option<Archiving>,
     now: DateTime<Utc>,
     shadows: Shadows,
     /// Whether there is something to keep that was not there before.
@@ -67,10 +72,17 @@ impl Learning {
     }
 
     /// Reads all rows of the bucket, and keeps a sample of them in memory. None where `stop` is cancelled before the end.
-    pub async fn of_bucket(&self, bucket: &BucketName, stop: &CancellationToken) -> Result<Option<Learned>> {
+    /// `max_delayed_reads` of the bucket's reads may meet an archived object.
+    pub async fn of_bucket(
+        &self,
+        bucket: &BucketName,
+        max_delayed_reads: f64,
+        stop: &CancellationToken,
+    ) -> Result<Option<Learned>> {
         let general = self.general.get_or_try_init(|| self.learn_of_all()).await?;
         let mut shadows = self.state.shadows(bucket).await?;
         let mut open = IdleTable::default();
+        let mut gathering = (max_delayed_reads > 0.0).then(Gathering::default);
         let mut objects = 0;
         let mut sample = Sample::new(&shadows);
         let mut rows = ahead::rows(&self.ledger, bucket, Columns::All);
@@ -78,24 +90,28 @@ impl Learning {
             if stop.is_cancelled() {
                 return Ok(None);
             }
-            let Some((key, known)) = row.ok().and_then(|row| Some((hash_of(&row.id.key), Known::of(&row)?))) else {
-                continue;
-            };
+            let Some((known, row)) = row.ok().and_then(|row| Some((Known::of(&row)?, row))) else { continue };
+            if let Some(gathering) = &mut gathering {
+                gathering.add(&row, &known, self.today());
+            }
+            let key = hash_of(&row.id.key);
             open.add_open(&known.evidence, self.today());
             sample.add(key, known);
             objects += 1;
         }
         let sample = sample.finish();
-        let experts = if objects < OWN_PLANS_FROM {
-            general.experts.clone()
+        let (experts, archives) = if objects < OWN_PLANS_FROM {
+            (general.experts.clone(), general.archives.clone())
         } else {
             let mut seen = self.state.idle_table(&IdleScope::Bucket(bucket.clone())).await?;
             seen.merge(&open);
-            self.experts(&general.hazards.learned(&seen))
+            self.learned(&general.hazards.learned(&seen))
         };
         let has_news = !shadows.are_as_of(self.today());
         shadows.go_on(&sample, self.today(), &self.tariff(), &experts, self.guards.min_object_bytes);
-        Ok(Some(Learned { experts, now: self.now, shadows, has_news, open }))
+        let minimum = self.guards.min_object_bytes;
+        let archiving = gathering.map(|gathering| gathering.finish(max_delayed_reads, archives, minimum, self.today()));
+        Ok(Some(Learned { experts, archiving, now: self.now, shadows, has_news, open }))
     }
 
     /// Keeps what the next run goes on from. The moves of this one need not be made by then: the shadows are not the objects.
@@ -128,19 +144,21 @@ impl Learning {
             seen.merge(&open);
         }
         let hazards = Hazards::prior().learned(&seen);
-        Ok(General { experts: self.experts(&hazards), hazards })
+        let (experts, archives) = self.learned(&hazards);
+        Ok(General { hazards, experts, archives })
     }
 
-    fn experts(&self, hazards: &Hazards) -> Arc<Experts> {
-        let mut experts = Experts::default();
-        let restores = Restores { speed: self.guards.restore, days: self.guards.restore_days };
-        experts.learn(&self.prices, hazards, restores);
-        Arc::new(experts)
+    /// Plans are made when they are first asked for, so that those with archives cost nothing where none are allowed.
+    fn learned(&self, hazards: &Hazards) -> (Arc<Experts>, Arc<Archives>) {
+        let (mut experts, mut archives) = (Experts::default(), Archives::default());
+        experts.learn(&self.prices, hazards, self.tariff().restores());
+        archives.learn(&self.prices, hazards, self.tariff().restores());
+        (Arc::new(experts), Arc::new(archives))
     }
 
     fn tariff(&self) -> Tariff<'_> {
-        let Guards { copies, restore, restore_days, .. } = self.guards;
-        Tariff { prices: &self.prices, copies, restore, restore_days }
+        let Guards { copies, restore, restore_days, restored_class, .. } = self.guards;
+        Tariff { prices: &self.prices, copies, restore, restore_days, restored_class }
     }
 
     fn today(&self) -> Day {
@@ -151,7 +169,13 @@ impl Learning {
 impl Learned {
     /// What the policy wants of a row of the bucket.
     pub fn decide(&self, row: &LedgerRow) -> Option<Decision> {
-        decide(row, &self.experts, self.shadows.following(hash_of(&row.id.key)), self.now)
+        let hash = hash_of(&row.id.key);
+        decide(row, &self.experts, self.shadows.following(hash), self.archiving.as_ref(), hash, self.now)
+    }
+
+    /// How the bucket's readers fare; None where nothing may be archived.
+    pub fn outlook(&self) -> Option<&Outlook> {
+        self.archiving.as_ref().map(Archiving::outlook)
     }
 
     /// The idle times of the bucket's objects that have not ended.

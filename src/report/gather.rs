@@ -53,8 +53,8 @@ pub async fn gather(
             BucketPolicy::Frequency(frequency) => {
                 by_frequency(ledger, bucket, frequency, &mut tally, progress).await?;
             }
-            BucketPolicy::Adaptive => {
-                let learned = learning.of_bucket(bucket, &CancellationToken::new()).await?;
+            BucketPolicy::Adaptive { max_delayed_reads } => {
+                let learned = learning.of_bucket(bucket, *max_delayed_reads, &CancellationToken::new()).await?;
                 let mut rows = ledger.rows(bucket, Columns::All);
                 while let Some(page) = rows.next_page().await? {
                     for row in &readable(page, &mut tally) {

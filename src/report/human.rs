@@ -99,6 +99,15 @@ pub fn percent(part: f64, whole: f64) -> String {
     }
 }
 
+/// A share of reads, with the two digits that count: `0.32 %`, `5 %`, `0 %`. A wait in ten thousand reads is none of nothing.
+pub fn share_of_reads(share: f64) -> String {
+    let percent = 100.0 * share;
+    let decimals = if percent > 0.0 { (1 - percent.log10().floor() as i32).clamp(0, 6) } else { 0 };
+    let digits = format!("{percent:.*}", decimals as usize);
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { &digits };
+    format!("{digits} %")
+}
+
 /// A time span: `850 ms`, `12.3 s`, `4 min`, `2 h`.
 pub fn span(span: Duration) -> String {
     let secs = span.as_secs_f64();
@@ -173,6 +182,21 @@ mod tests {
             (1234.5, "$1,234.50"),
         ] {
             assert_eq!(usd_exact(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_reads_is_never_rounded_to_nothing() {
+        for (share, expected) in [
+            (0.0, "0 %"),
+            (0.01, "1 %"),
+            (0.05, "5 %"),
+            (0.0032, "0.32 %"),
+            (0.000_04, "0.004 %"),
+            (0.256, "26 %"),
+            (1.0, "100 %"),
+        ] {
+            assert_eq!(share_of_reads(share), expected);
         }
     }
 

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta};
 
 use super::html::{CSS, esc};
-use super::human::{count, usd, usd_short};
+use super::human::{count, share_of_reads, usd, usd_short};
 use super::svg::{self, Columns, Series, bar};
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::Day;
@@ -165,6 +165,7 @@ fn shown(figure: Figure) -> String {
     match figure {
         Figure::Usd(sum) => usd(sum),
         Figure::Count(number) => count(number),
+        Figure::Share(share) => share_of_reads(share),
         Figure::Ratio(of) => ratio(of),
     }
 }

@@ -32,7 +32,7 @@ impl Restorer {
         let mut requests = parsed.requests;
         requests.retain(|request| seen.insert(request.id.clone()));
         let granted = futures::stream::iter(requests)
-            .map(|request| async move { self.request(&request, stop).await.map(drop) })
+            .map(|request| async move { self.request_for_reader(&request, stop).await.map(drop) })
             .buffer_unordered(RECORDS_AT_ONCE)
             .collect::<Vec<_>>()
             .await;

@@ -67,6 +67,18 @@ impl Restorer {
         anyhow::bail!("{} changes all the time", request.id)
     }
 
+    /// As [`Restorer::request`], for somebody who wants to read the object: if they have to wait, the ledger is told. After
+    /// S3 was asked, so that a crash between leaves a message that comes again and then joins.
+    pub async fn request_for_reader(&self, request: &RestoreRequest, stop: &CancellationToken) -> Result<Asked> {
+        let asked = self.request(request, stop).await?;
+        if matches!(asked, Asked::Begun { .. } | Asked::Joined { .. }) {
+            let noted = self.ledger.note_wait(&request.id, clock::now_secs()).await?;
+            failpoint!("restore.wait-noted");
+            tracing::debug!(event = "restore.wait_noted", object = %request.id, ?noted, "somebody waits for the object");
+        }
+        Ok(asked)
+    }
+
     /// None: the object is not as it was seen.
     async fn request_once(
         &self,

@@ -160,7 +160,7 @@ impl Restorer {
         serde_json::from_str::<Value>(&entry.payload).context("reading what was set aside")?;
         let parsed = parse_requests(&entry.payload).context("reading what was set aside")?;
         for request in &parsed.requests {
-            match self.request(request, stop).await? {
+            match self.request_for_reader(request, stop).await? {
                 Asked::Refused(reason) => anyhow::bail!("refused again: {reason}"),
                 Asked::Failed(reason) => anyhow::bail!("failed again: {reason}"),
                 Asked::Begun { .. }

@@ -91,7 +91,11 @@ mod tests {
     /// A bucket with as many shadows as there may be, no two alike.
     fn full() -> Shadows {
         let (prices, mut experts) = (us_east_1(), Experts::default());
-        experts.learn(&prices, &Hazards::prior(), Restores { speed: RestoreSpeed::Standard, days: 1 });
+        experts.learn(
+            &prices,
+            &Hazards::prior(),
+            Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
+        );
         let known = |i: u64| {
             let (day, mut evidence) = (20_000 - (i % 700) as Day, ObjectEvidence::default());
             evidence.add(&DayAccess { day, reads: i % 3, bytes_read: i, written: true }, &mut IdleTable::default());
@@ -103,7 +107,13 @@ mod tests {
         };
         let objects: BTreeMap<u64, Known> = (0..SHADOWED as u64).map(known).collect();
         let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
-        let tariff = Tariff { prices: &prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 };
+        let tariff = Tariff {
+            prices: &prices,
+            copies,
+            restore: RestoreSpeed::Standard,
+            restore_days: 1,
+            restored_class: StorageClass::Standard,
+        };
         let mut shadows = Shadows::default();
         for day in [20_001, 20_031, 20_061] {
             shadows.go_on(&objects, day, &tariff, &experts, 0);

@@ -31,6 +31,18 @@ pub struct LedgerRow {
     /// How it was used, as the logs tell.
     #[serde(default)]
     pub evidence: ObjectEvidence,
+    #[serde(default)]
+    pub waits: Waits,
+}
+
+/// How often readers had to wait for the object, because it lay in an archive: the logs do not tell, since a read of an archived
+/// object fails. Whoever asks for a restore waits; all who ask on one day wait together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// Days on which somebody did.
+    pub days: u32,
+    /// The last of them.
+    pub last: Option<DateTime<Utc>>,
 }
 
 impl LedgerRow {
@@ -46,6 +58,7 @@ impl LedgerRow {
             class_since: None,
             last_batch: None,
             evidence: ObjectEvidence::default(),
+            waits: Waits::default(),
         }
     }
 

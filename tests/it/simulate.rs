@@ -65,6 +65,48 @@ async fn a_trace_is_replayed_under_every_policy_without_a_configuration() {
 }
 
 #[tokio::test]
+async fn where_reads_may_wait_the_cold_is_archived_and_the_output_says_who_may_use_archives() {
+    let directory = tempfile::tempdir().unwrap();
+    // Thirty gigabytes more that nobody reads, but for the last day, when all of them are.
+    let mut text = trace();
+    for key in 0..30 {
+        text += &format!("1700006400,bucket,cold/{key},PUT,1073741824,1073741824\n");
+        text += &format!("{},bucket,cold/{key},GET,1073741824,\n", 1_700_006_400 + 359 * 86_400);
+    }
+    std::fs::write(directory.path().join("trace.csv"), text).unwrap();
+    let args = ["--trace", "trace.csv", "--region", "us-east-1", "--policy", "adaptive,optimum"];
+    let report = async |more: &[&str]| -> Value {
+        let output = simulate(directory.path(), &[&args[..], more, &["--json"]].concat()).await;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let alone = report(&[]).await;
+    assert_eq!((&alone["max_delayed_reads"], &alone["optimum_has_archives"]), (&json!(0.0), &json!(false)));
+    let archived = report(&["--max-delayed-reads", "0.05", "--out", "page.html"]).await;
+    assert_eq!((&archived["max_delayed_reads"], &archived["optimum_has_archives"]), (&json!(0.05), &json!(true)));
+    let line = |report: &Value, at: usize| report["policies"][at].clone();
+    let [adaptive, optimum] = [line(&archived, 0), line(&archived, 1)];
+    assert_eq!((&line(&alone, 0)["delayed_reads"], &line(&alone, 0)["delayed_share"]), (&json!(0), &json!(0.0)));
+    // Of 390 days with a read.
+    let (share, waited) = (adaptive["delayed_share"].as_f64().unwrap(), adaptive["delayed_reads"].as_u64().unwrap());
+    assert!(waited > 0 && share <= 0.05 && (share * 390.0 - waited as f64).abs() < 1e-9, "{adaptive}");
+    assert_eq!(optimum["delayed_reads"], 0, "it knows when to restore");
+    let cost = |line: &Value| line["cost_usd"].as_f64().unwrap();
+    assert!(cost(&adaptive) < cost(&line(&alone, 0)), "{adaptive} {alone}");
+    assert!(cost(&optimum) < cost(&line(&alone, 1)) && cost(&optimum) < cost(&adaptive), "{optimum}");
+    let page = std::fs::read_to_string(directory.path().join("page.html")).unwrap();
+    assert!(page.contains("adaptive may use GLACIER and DEEP_ARCHIVE while no more than 5 % of"), "{page}");
+    assert!(page.contains("Delayed share"), "{page}");
+
+    let said = async |more: &[&str]| simulate(directory.path(), &[&args[..], more].concat()).await;
+    let table = String::from_utf8(said(&[]).await.stdout).unwrap();
+    assert!(table.contains("delayed share") && table.contains("use the classes that are read at once"), "{table}");
+    let refused = said(&["--max-delayed-reads", "5"]).await;
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("write a share from 0 to below 1"));
+}
+
+#[tokio::test]
 async fn bad_lines_are_named_and_left_out_and_nothing_else_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let text = trace().replacen("PUT", "POST", 1) + "yesterday,bucket,hot,GET,1,\n";

@@ -2,6 +2,7 @@
 //! answer (412, 409) is answered by mocks, and what it ignores (conditions) is read off the requests.
 
 pub mod adaptive;
+mod archives;
 mod faults;
 mod months;
 

@@ -196,8 +196,9 @@ impl Explainer {
                 }
                 Ok(Some(cut.decide(row)))
             }
-            BucketPolicy::Adaptive => {
-                let learned = self.planner.learning.of_bucket(&row.id.bucket, &CancellationToken::new()).await?;
+            BucketPolicy::Adaptive { max_delayed_reads } => {
+                let (learning, stop) = (&self.planner.learning, CancellationToken::new());
+                let learned = learning.of_bucket(&row.id.bucket, *max_delayed_reads, &stop).await?;
                 Ok(learned.and_then(|learned| learned.decide(row)))
             }
         }

@@ -1,5 +1,7 @@
 //! The plan step: rows in, moves out, and why everything else stays where it is.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -16,10 +18,11 @@ use crate::tiering::evidence::IdleTable;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::BucketName;
 use crate::tiering::plan::{CapLimits, Caps, PlannedMove, Summary};
-use crate::tiering::policy::Decision;
+use crate::tiering::policy::archiving::Outlook;
 use crate::tiering::policy::frequency::Census;
 use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement};
 use crate::tiering::policy::objection::SkipReason;
+use crate::tiering::policy::{Decision, Reason};
 
 /// Everything that a plan goes by.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Planned {
     pub summary: Summary,
     /// Buckets whose rows could not be read to their end.
     pub buckets_failed: u64,
+    /// How the readers of those buckets fare in which the adaptive policy may archive.
+    pub outlooks: BTreeMap<BucketName, Outlook>,
     pub problems: Vec<String>,
 }
 
@@ -61,6 +66,8 @@ struct Planning<'a> {
     planned: Planned,
     /// The idle times of all objects under the adaptive policy that have not ended; None without any such bucket.
     open: Option<IdleTable>,
+    /// How many objects of the bucket under way the adaptive policy may still archive.
+    places: u64,
 }
 
 /// A policy at work on one bucket: what it wants of each row as it comes.
@@ -95,8 +102,15 @@ impl Planner {
     ) -> Result<Planned> {
         let buckets = self.ledger.buckets().await.context("asking the ledger for its buckets")?;
         let bench = Bench { now: self.now, guards: &self.guards, evidence: self.evidence, prices: &self.prices };
-        let mut planning =
-            Planning { bench, caps: Caps::new(self.caps), moves, progress, planned: Planned::default(), open: None };
+        let mut planning = Planning {
+            bench,
+            caps: Caps::new(self.caps),
+            moves,
+            progress,
+            planned: Planned::default(),
+            open: None,
+            places: 0,
+        };
         for bucket in &buckets {
             match self.bucket(bucket, &mut planning, stop).await {
                 Ok(Go::On) => {}
@@ -139,8 +153,14 @@ impl Planner {
                 let mut cut = census.cut(frequency);
                 Box::new(move |row| Some(cut.decide(row)))
             }
-            BucketPolicy::Adaptive => {
-                let Some(known) = self.learning.of_bucket(bucket, stop).await? else { return Ok(Go::Home) };
+            BucketPolicy::Adaptive { max_delayed_reads } => {
+                let Some(known) = self.learning.of_bucket(bucket, *max_delayed_reads, stop).await? else {
+                    return Ok(Go::Home);
+                };
+                if let Some(outlook) = known.outlook() {
+                    planning.places = outlook.room;
+                    planning.planned.outlooks.insert(bucket.clone(), *outlook);
+                }
                 planning.open.get_or_insert_default().merge(known.open());
                 if self.memory == Memory::Keep {
                     self.learning.keep(bucket, &known).await?;
@@ -180,6 +200,14 @@ impl Planning<'_> {
             }
             Judgement::Move(proposal) => proposal,
         };
+        if matches!(proposal.decision.reason, Reason::Archived { .. }) {
+            // Shares are of what was gathered; this is what was promised.
+            let Some(left) = self.places.checked_sub(1) else {
+                summary.skip(&row.id.bucket, SkipReason::CapReached);
+                return Go::On;
+            };
+            self.places = left;
+        }
         let planned = PlannedMove::from(proposal);
         if let Err(reason) = self.caps.admit(&planned) {
             summary.skip(&row.id.bucket, reason);

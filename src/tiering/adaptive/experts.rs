@@ -13,7 +13,10 @@ use crate::tiering::storage_class::StorageClass;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restores {
     pub speed: RestoreSpeed,
+    /// For how many days the temporary copy is kept.
     pub days: u32,
+    /// The class that they are copied back to.
+    pub class: StorageClass,
 }
 
 /// What every expert goes by, in their order; nothing for one without plans.
@@ -42,9 +45,9 @@ impl Experts {
             }
             let rules = Rules {
                 classes: expert.classes().to_vec(),
-                delayed_read_usd: 0.0,
                 restore: restores.speed,
                 restore_days: restores.days,
+                restored: restores.class,
             };
             *learned = Some(Learned::new(prices, hazards.scaled(expert.caution()), rules, learned.take()));
         }

@@ -274,7 +274,7 @@ impl Safeguard {
 }
 
 /// Evenly in 0 to 1, whatever the hashes are chosen by (the last step of splitmix64).
-fn fraction(hash: u64) -> f64 {
+pub(super) fn fraction(hash: u64) -> f64 {
     let mut mixed = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -114,11 +114,11 @@ impl Place {
         })
     }
 
-    /// Where it is after it was read.
-    fn read(self) -> Self {
+    /// Where it is after it was read; out of an archive, it was `restored`.
+    fn read(self, restored: Self) -> Self {
         match self {
             Self::IntelligentFrequent | Self::IntelligentInfrequent => Self::Intelligent,
-            place if place.class().is_archive() => Self::Standard,
+            place if place.class().is_archive() => restored,
             place => place,
         }
     }
@@ -149,16 +149,21 @@ pub struct Kind {
 pub struct Rules {
     /// The classes that objects may be moved into.
     pub classes: Vec<StorageClass>,
-    /// What a read that has to wait is worth to avoid, in dollars, besides its price.
-    pub delayed_read_usd: f64,
     pub restore: RestoreSpeed,
     pub restore_days: u32,
+    /// Where a restored object is copied back to.
+    pub restored: StorageClass,
 }
 
 impl Rules {
     /// Whether an object can be there by these rules. It may have come into any class that is read at once by older ones.
     fn reach(&self, place: Place) -> bool {
         !place.class().is_archive() || self.classes.contains(&place.class())
+    }
+
+    /// Where an object is after a read that had to wait.
+    fn restored(&self) -> Place {
+        Place::of(self.restored, 0, 0, 0).filter(|place| !place.class().is_archive()).unwrap_or(Place::Standard)
     }
 }
 
@@ -219,6 +224,7 @@ type Entry = (StorageClass, [f64; PLACES.len()]);
 
 struct Solver<'a> {
     hazards: &'a Hazards,
+    restored: Place,
     /// Storage by the day.
     daily: [[f64; IDLE_BINS]; PLACES.len()],
     read: [f64; PLACES.len()],
@@ -242,6 +248,7 @@ impl<'a> Solver<'a> {
     fn new(prices: &Prices, hazards: &'a Hazards, kind: Kind, rules: &Rules) -> Self {
         let mut solver = Self {
             hazards,
+            restored: rules.restored(),
             daily: [[0.0; IDLE_BINS]; PLACES.len()],
             read: [0.0; PLACES.len()],
             end: [0.0; PLACES.len()],
@@ -267,16 +274,18 @@ impl<'a> Solver<'a> {
             for bin in 0..IDLE_BINS {
                 solver.daily[i][bin] = daily_usd(prices, place, bin, kind.bytes);
             }
-            let (requests, retrieval) = prices.read_usd(place.class(), kind.reads, kind.bytes_read);
-            solver.read[i] = requests + retrieval;
-            if place.class().is_archive() {
-                let back = prices.move_cost(&question(place, StorageClass::Standard));
-                solver.read[i] += back.map_or(f64::INFINITY, |cost| cost.one_off_usd()) + rules.delayed_read_usd;
-            }
             if place.is_young() {
                 // Half of it is left, at a guess.
                 let stored = Stored { class: place.class(), bytes: kind.bytes, idle_days: 0 };
                 solver.end[i] = prices.early_deletion_usd(stored, Some(0)).unwrap_or(0.0) / 2.0;
+            }
+            // What is restored is read from its temporary copy in STANDARD, and leaves its class.
+            let read_from = if place.class().is_archive() { StorageClass::Standard } else { place.class() };
+            let (requests, retrieval) = prices.read_usd(read_from, kind.reads, kind.bytes_read);
+            solver.read[i] = requests + retrieval;
+            if place.class().is_archive() {
+                let back = prices.move_cost(&question(place, solver.restored.class()));
+                solver.read[i] += back.map_or(f64::INFINITY, |cost| cost.one_off_usd()) + solver.end[i];
             }
         }
         for class in &rules.classes {
@@ -365,7 +374,7 @@ impl<'a> Solver<'a> {
         let i = place as usize;
         let step = &self.steps[i][bin][class];
         let (lower, share) = self.hotter[bin][class];
-        let after = &self.least[place.read() as usize][0];
+        let after = &self.least[place.read(self.restored) as usize][0];
         let then = after[lower] + share * (after[(lower + 1).min(HEAT_CLASSES - 1)] - after[lower]);
         let aged = place.aged().map_or(0.0, |(aged, _)| step.aged * self.least[aged as usize][bin][class]);
         let next = if bin + 1 < IDLE_BINS { step.next * self.least[i][bin + 1][class] } else { 0.0 };

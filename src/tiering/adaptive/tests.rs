@@ -12,9 +12,9 @@ use crate::tiering::storage_class::StorageClass;
 fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
     let rules = Rules {
         classes: Expert::Thrifty.classes().to_vec(),
-        delayed_read_usd: 0.0,
         restore: RestoreSpeed::Standard,
         restore_days: 1,
+        restored: StorageClass::Standard,
     };
     Learned::new(prices, Hazards::prior().learned(seen), rules, None)
 }
@@ -144,9 +144,9 @@ fn what_goes_to_intelligent_tiering_goes_at_once_and_never_comes_out_to_go_in_ag
         }
         let rules = Rules {
             classes: Expert::Careful.classes().to_vec(),
-            delayed_read_usd: 0.0,
             restore: RestoreSpeed::Standard,
             restore_days: 1,
+            restored: StorageClass::Standard,
         };
         let learned = Learned::new(&us_east_1(), Hazards::prior().learned(&seen), rules, None);
         for (class, bytes, class_since, evidence) in objects() {

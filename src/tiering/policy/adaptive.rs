@@ -3,11 +3,12 @@
 
 use chrono::{DateTime, Utc};
 
+use super::archiving::Archiving;
 use super::{Decision, PolicyName, Reason};
 use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::learned::View;
 use crate::tiering::adaptive::safeguard::Expert;
-use crate::tiering::evidence::{Day, ObjectEvidence, day_of};
+use crate::tiering::evidence::{Day, DayAccess, IdleTable, ObjectEvidence, day_of};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::storage_class::StorageClass;
 
@@ -36,6 +37,14 @@ impl Known {
                 evidence = ObjectEvidence { heat: 1.0, read_since_written: true, ..read };
             }
         }
+        if let (Some(day), Some(bytes)) = (row.waits.last.map(day_of), row.size)
+            && evidence.last_read_day.is_none_or(|last| last < day)
+        {
+            // Whoever asked for a restore wants to read it. If the read itself is logged later, that is the day which counts; its
+            // log closes the gap.
+            let read = DayAccess { day, reads: 1, bytes_read: bytes, written: false };
+            evidence.add(&read, &mut IdleTable::default());
+        }
         // It may have been elsewhere before; the guards know that they do not know.
         let class_since = row.class_since.map(day_of).or(evidence.idle_since())?;
         Some(Self { class: row.class?, bytes: row.size?, class_since, evidence })
@@ -46,10 +55,25 @@ impl Known {
     }
 }
 
-/// What `expert` wants of the row. None where there is nothing to go by.
-pub fn decide(row: &LedgerRow, experts: &Experts, expert: Expert, now: DateTime<Utc>) -> Option<Decision> {
+/// What `expert` wants of the row, or an archive where it gets a place in one. `hash` is the object's own. None where there is
+/// nothing to go by.
+pub fn decide(
+    row: &LedgerRow,
+    experts: &Experts,
+    expert: Expert,
+    archiving: Option<&Archiving>,
+    hash: u64,
+    now: DateTime<Utc>,
+) -> Option<Decision> {
     let (known, today) = (Known::of(row)?, day_of(now));
     let view = known.view();
+    if let Some((archiving, (target, figures))) =
+        archiving.and_then(|archiving| Some((archiving, archiving.decide(&known, hash, today)?)))
+    {
+        let reason = Reason::Archived { figures, outlook: *archiving.outlook() };
+        let rests_on_days = figures.idle_days;
+        return Some(Decision { policy: PolicyName::Adaptive, target, reason, rests_on_days });
+    }
     let target = experts.choose(expert, &view, today)?.target;
     let why = experts.why(expert, &view, today)?;
     let reason = Reason::Expected { expert, target, why };
@@ -64,7 +88,7 @@ mod tests {
     use crate::tiering::adaptive::hazard::Hazards;
     use crate::tiering::cost::RestoreSpeed;
     use crate::tiering::cost::tests::us_east_1;
-    use crate::tiering::evidence::{DayAccess, IdleTable};
+    use crate::tiering::ledger_row::Waits;
     use crate::tiering::object::ObjectId;
 
     const SECS_PER_DAY: i64 = 86_400;
@@ -99,7 +123,7 @@ mod tests {
         experts.learn(
             &us_east_1(),
             &Hazards::prior().learned(&seen),
-            Restores { speed: RestoreSpeed::Standard, days: 1 },
+            Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard },
         );
         experts
     }
@@ -108,7 +132,7 @@ mod tests {
     fn what_is_cold_is_moved_and_what_is_hot_stays_and_each_says_why() {
         let experts = experts();
         let daily: Vec<Day> = (TODAY - 60..TODAY).collect();
-        let decided = |row: &LedgerRow, expert| decide(row, &experts, expert, time(TODAY)).unwrap();
+        let decided = |row: &LedgerRow, expert| decide(row, &experts, expert, None, 0, time(TODAY)).unwrap();
         let hot = decided(&row(StorageClass::Standard, TODAY - 100, &daily), Expert::Thrifty);
         assert_eq!(hot.target, StorageClass::Standard, "{}", hot.reason);
         assert!(hot.reason.to_string().contains("and no move costs less"), "{}", hot.reason);
@@ -127,10 +151,22 @@ mod tests {
             for (class, written) in
                 [(Glacier, TODAY - 400), (DeepArchive, TODAY - 400), (OnezoneIa, TODAY - 400), (GlacierIr, TODAY - 80)]
             {
-                let decision = decide(&row(class, written, &[]), &experts, expert, time(TODAY)).unwrap();
+                let decision = decide(&row(class, written, &[]), &experts, expert, None, 0, time(TODAY)).unwrap();
                 assert_eq!(decision.target, class, "{expert:?}: {}", decision.reason);
             }
         }
+    }
+
+    #[test]
+    fn what_somebody_waited_for_was_read_then_unless_a_log_tells_of_a_later_read() {
+        let archived = row(StorageClass::Standard, TODAY - 400, &[TODAY - 300]);
+        let waited = |day| LedgerRow { waits: Waits { days: 1, last: Some(time(day)) }, ..archived.clone() };
+        let known = |row: &LedgerRow| Known::of(row).unwrap().evidence;
+        let fresh = known(&waited(TODAY - 2));
+        assert_eq!((fresh.last_read_day, fresh.read_days, fresh.idle_days(TODAY)), (Some(TODAY - 2), 2, Some(2)));
+        assert_eq!(known(&waited(TODAY - 300)), known(&archived), "the log tells of the read that was waited for");
+        // The row itself is as the logs have it.
+        assert_eq!(waited(TODAY - 2).evidence, archived.evidence);
     }
 
     #[test]
@@ -143,6 +179,6 @@ mod tests {
         assert_eq!((written.last_read_day, written.written_day, written.heat_class()), (None, Some(TODAY - 400), 0));
         let unknown = LedgerRow { event_time: None, ..adopted };
         assert_eq!(Known::of(&unknown), None);
-        assert_eq!(decide(&unknown, &experts(), Expert::Careful, time(TODAY)), None);
+        assert_eq!(decide(&unknown, &experts(), Expert::Careful, None, 0, time(TODAY)), None);
     }
 }

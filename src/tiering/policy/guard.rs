@@ -50,6 +50,8 @@ pub struct Guards {
     pub restore: RestoreSpeed,
     /// For how many days.
     pub restore_days: u32,
+    /// The class that they are copied back to.
+    pub restored_class: StorageClass,
 }
 
 /// Whether a guard is up.
@@ -410,6 +412,7 @@ impl Guards {
             copies: Copies { multipart_threshold_bytes: 5 * GIB, part_bytes: GIB / 2 },
             restore: RestoreSpeed::Standard,
             restore_days: 1,
+            restored_class: StorageClass::Standard,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Reasons are data until somebody reads them: a run looks at a million rows and shows few of them.
 
 pub mod adaptive;
+pub mod archiving;
 pub mod frequency;
 pub mod guard;
 pub mod objection;
@@ -19,9 +20,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::archiving::Outlook;
 use self::frequency::Frequency;
 use self::recency::Recency;
 use super::adaptive::experts::Why;
+use super::adaptive::learned::Explanation;
 use super::adaptive::safeguard::Expert;
 use super::object::BucketName;
 use super::storage_class::StorageClass;
@@ -72,6 +75,8 @@ pub enum Reason {
     Rank { count: u64, top: u64, rows: u64, in_top: bool },
     /// By what its bucket has taught, and whom of those who learned it is followed.
     Expected { expert: Expert, target: StorageClass, why: Why },
+    /// By the same; it gets one of the bucket's few places in an archive.
+    Archived { figures: Explanation, outlook: Outlook },
     /// The policy has it in a class where its reads cost more than its storage saves.
     ReadsCostMore { class: StorageClass, reads_usd: f64, saving_usd: f64 },
 }
@@ -91,7 +96,9 @@ impl Reason {
     /// expects nothing.
     pub fn expected_saving_usd(&self) -> Option<f64> {
         match self {
-            Self::Expected { why: Why::Plan(figures), .. } => Some(figures.staying_usd - figures.moving_usd),
+            Self::Expected { why: Why::Plan(figures), .. } | Self::Archived { figures, .. } => {
+                Some(figures.staying_usd - figures.moving_usd)
+            }
             _ => None,
         }
     }
@@ -125,6 +132,9 @@ impl fmt::Display for Reason {
                 Why::All => write!(f, "all of this bucket in {target}: expert {expert} has been the cheapest here"),
                 Why::Plan(figures) => write!(f, "{figures} (expert {expert})"),
             },
+            Self::Archived { figures, outlook } => {
+                write!(f, "{figures}; whoever reads it then waits for a restore: {outlook}")
+            }
             Self::ReadsCostMore { class, reads_usd, saving_usd } => write!(
                 f,
                 "in {class} its reads cost {reads_usd:.9} dollars a month more and its storage {saving_usd:.9} less: STANDARD"

@@ -4,14 +4,15 @@
 //! is stored for the day in the class that it is then in, unless it was deleted. A month has 30 days. A user's PUT goes into
 //! STANDARD and costs one request. All reads are paid: the request, and the retrieval by the gigabyte where the class has it.
 //!
-//! A read of an object in an archive (GLACIER, DEEP_ARCHIVE) is a delayed read: the restore is paid, and the object is copied
-//! back to STANDARD, as the daemon does. What is left of a minimum duration is paid when the object leaves early; at the end
+//! A read of an object in an archive (GLACIER, DEEP_ARCHIVE) is a delayed read: the restore is paid, the object is read from
+//! its temporary copy in STANDARD, and it is copied back to the class that the configuration says, as the daemon does. What is left of a minimum duration is paid when the object leaves early; at the end
 //! of the trace nothing is paid ahead.
 
 use std::ops::{Add, AddAssign};
 
 use serde::Serialize;
 
+use crate::tiering::adaptive::experts::Restores;
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
 use crate::tiering::policy::guard::Copies;
 use crate::tiering::storage_class::StorageClass;
@@ -74,9 +75,18 @@ pub struct Bill {
     pub moves: u64,
     /// Reads that had to wait for a restore.
     pub delayed_reads: u64,
+    /// Days on which an object was read, of every object.
+    pub read_days: u64,
+    /// Of these, those on which it lay in an archive: all of that day's readers wait for one restore.
+    pub delayed_read_days: u64,
 }
 
 impl Bill {
+    /// What share of the reads had to wait, a day's reads of an object being one; 0 where nothing was read.
+    pub fn delayed_share(&self) -> f64 {
+        if self.read_days == 0 { 0.0 } else { self.delayed_read_days as f64 / self.read_days as f64 }
+    }
+
     /// All periods together.
     pub fn total(&self) -> Costs {
         self.periods.iter().fold(Costs::default(), |sum, costs| sum + *costs)
@@ -98,6 +108,8 @@ impl AddAssign<&Bill> for Bill {
         }
         self.moves += other.moves;
         self.delayed_reads += other.delayed_reads;
+        self.read_days += other.read_days;
+        self.delayed_read_days += other.delayed_read_days;
     }
 }
 
@@ -132,9 +144,16 @@ pub struct Tariff<'a> {
     pub copies: Copies,
     pub restore: RestoreSpeed,
     pub restore_days: u32,
+    /// The class that a restored object is copied back to.
+    pub restored_class: StorageClass,
 }
 
 impl Tariff<'_> {
+    /// How archived objects are restored.
+    pub fn restores(&self) -> Restores {
+        Restores { speed: self.restore, days: self.restore_days, class: self.restored_class }
+    }
+
     /// Bills the storage from where it was billed to, up to `day`, which is not included.
     pub fn store(&self, held: &mut Held, day: u16, bill: &mut Bill) {
         while held.billed_to < day {
@@ -189,12 +208,16 @@ impl Tariff<'_> {
     /// `reads` that carry `bytes` on `day`.
     pub fn read(&self, held: &mut Held, day: u16, reads: u32, bytes: u64, bill: &mut Bill) {
         self.store(held, day, bill);
+        bill.read_days += 1;
+        let mut read_from = held.class;
         if held.class.is_archive() {
             bill.delayed_reads += u64::from(reads);
-            self.change_class(held, day, StorageClass::Standard, bill);
+            bill.delayed_read_days += 1;
+            read_from = StorageClass::Standard;
+            self.change_class(held, day, self.restored_class, bill);
         }
         held.active = day;
-        let (requests_usd, retrieval_usd) = self.prices.read_usd(held.class, u64::from(reads), bytes);
+        let (requests_usd, retrieval_usd) = self.prices.read_usd(read_from, u64::from(reads), bytes);
         let costs = bill.at(day);
         costs.requests_usd += requests_usd;
         costs.retrieval_usd += retrieval_usd;

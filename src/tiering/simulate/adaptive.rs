@@ -4,7 +4,8 @@
 use super::account::{Bill, Held, PERIOD_DAYS, Tariff};
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Trace, TraceBucket};
-use crate::tiering::adaptive::experts::{Experts, Restores};
+use crate::tiering::adaptive::archives::{Archives, Places, Survey, Waits};
+use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::hazard::Hazards;
 use crate::tiering::adaptive::learned::View;
 use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, Period, SHADOWED, Safeguard};
@@ -31,10 +32,13 @@ pub struct AdaptiveRun<'a> {
     cadence: Cadence,
     min_object_bytes: u64,
     follow: Follow,
+    /// What share of the reads may wait; 0: nothing is archived.
+    max_delayed_reads: f64,
     states: Vec<ObjectState>,
     buckets: Vec<Bucket>,
     /// What all buckets together have taught.
     general: Experts,
+    general_archives: Archives,
     from: u16,
     bill: Bill,
 }
@@ -43,7 +47,8 @@ pub struct AdaptiveRun<'a> {
 struct Bucket {
     place: TraceBucket,
     closed: IdleTable,
-    own: Option<Experts>,
+    own: Option<(Experts, Archives)>,
+    waits: Waits,
     safeguard: Safeguard,
     /// By expert, the states of the shadowed objects: every so many-th of the bucket.
     shadows: Vec<Vec<ObjectState>>,
@@ -61,12 +66,20 @@ impl<'a> AdaptiveRun<'a> {
             cadence,
             min_object_bytes,
             follow,
+            max_delayed_reads: 0.0,
             states: vec![ObjectState::default(); trace.objects()],
             buckets: trace.buckets.iter().map(|place| Bucket::new(place.clone(), follow)).collect(),
             general: Experts::default(),
+            general_archives: Archives::default(),
             from: 0,
             bill: Bill::default(),
         }
+    }
+
+    /// Objects may be archived, as long as no more than this share of each bucket's reads waits.
+    #[must_use]
+    pub fn allowing(self, max_delayed_reads: f64) -> Self {
+        Self { max_delayed_reads, ..self }
     }
 
     /// Goes to the end.
@@ -98,6 +111,11 @@ impl<'a> AdaptiveRun<'a> {
         self.buckets.iter().map(|bucket| &bucket.safeguard)
     }
 
+    /// What the buckets' readers have gone through, in their order.
+    pub fn waits(&self) -> impl Iterator<Item = &Waits> {
+        self.buckets.iter().map(|bucket| &bucket.waits)
+    }
+
     /// New hazards for every bucket, by all that has been seen up to now.
     fn learn(&mut self) {
         let mut pooled = IdleTable::default();
@@ -113,23 +131,55 @@ impl<'a> AdaptiveRun<'a> {
             tables.push(table);
         }
         let hazards = Hazards::prior().learned(&pooled);
-        let Tariff { prices, restore: speed, restore_days: days, .. } = self.tariff;
-        let restores = Restores { speed, days };
+        let (prices, restores) = (self.tariff.prices, self.tariff.restores());
+        let archives = self.max_delayed_reads > 0.0;
         self.general.learn(prices, &hazards, restores);
+        if archives {
+            self.general_archives.learn(prices, &hazards, restores);
+        }
         for (bucket, table) in self.buckets.iter_mut().zip(&tables) {
-            if let Some(own) = &mut bucket.own {
-                own.learn(prices, &hazards.learned(table), restores);
+            if let Some((own, own_archives)) = &mut bucket.own {
+                let hazards = hazards.learned(table);
+                own.learn(prices, &hazards, restores);
+                if archives {
+                    own_archives.learn(prices, &hazards, restores);
+                }
             }
         }
     }
 
+    /// Who of a bucket may be archived in the period that begins.
+    fn places(&mut self, bucket: usize) -> Places {
+        if self.max_delayed_reads <= 0.0 {
+            return Places::NONE;
+        }
+        let bucket = &mut self.buckets[bucket];
+        let archives = bucket.own.as_ref().map_or(&self.general_archives, |(_, archives)| archives);
+        let mut survey = Survey::default();
+        bucket.waits.archived = 0;
+        for state in &self.states[bucket.place.first..bucket.place.end] {
+            let Some(held) = state.held else { continue };
+            bucket.waits.archived += u64::from(held.class.is_archive());
+            if held.bytes >= self.min_object_bytes
+                && let (Some(wish), _) = archives.wish(&view(state, &held), Day::from(self.from))
+            {
+                survey.add(wish, 1);
+            }
+        }
+        survey.places(bucket.waits.room(self.max_delayed_reads))
+    }
+
     /// Goes on with a bucket's objects by the decisions of the expert that is followed.
     fn carry_out(&mut self, bucket: usize, to: u16) {
+        let mut places = self.places(bucket);
         let bucket = &mut self.buckets[bucket];
-        let learned = bucket.own.as_ref().unwrap_or(&self.general);
+        let general = (&self.general, &self.general_archives);
+        let (learned, archives) = bucket.own.as_ref().map_or(general, |(experts, archives)| (experts, archives));
+        let archives = (self.max_delayed_reads > 0.0).then_some(archives);
         let mut all = Course::new(self.tariff, self.cadence);
         let mut shadowed = Course::new(self.tariff, self.cadence);
         std::mem::swap(&mut all.bill, &mut self.bill);
+        let before = (all.bill.read_days, all.bill.delayed_read_days);
         for (i, object) in (bucket.place.first..bucket.place.end).enumerate() {
             let expert = match self.follow {
                 Follow::Safeguard => bucket.safeguard.following(i as u64),
@@ -140,12 +190,18 @@ impl<'a> AdaptiveRun<'a> {
             // What is newly learned asks anew.
             state.ask_from(self.cadence.run_from(self.from));
             course.advance(state, self.trace.events_of(object), to, |day, state, held| {
-                answer(expert, learned, day, state, held, self.min_object_bytes)
+                let answer = answer(expert, learned, day, state, held, self.min_object_bytes);
+                let archives = archives.filter(|_| held.bytes >= self.min_object_bytes);
+                archives.map_or(answer, |archives| {
+                    or_archive(answer, archives, &mut places, i as u64, &view(state, held), Day::from(day))
+                })
             });
             course.settle(state, to);
         }
         bucket.followed_usd = shadowed.bill.total().total_usd();
         all.bill += &shadowed.bill;
+        bucket.waits.reads += all.bill.read_days - before.0;
+        bucket.waits.waited += all.bill.delayed_read_days - before.1;
         std::mem::swap(&mut all.bill, &mut self.bill);
         bucket.closed.merge(&all.closed);
         bucket.closed.merge(&shadowed.closed);
@@ -154,7 +210,7 @@ impl<'a> AdaptiveRun<'a> {
     /// Goes on with a bucket's shadows, and has the safeguard compare them.
     fn shadow(&mut self, bucket: usize, to: u16) {
         let bucket = &mut self.buckets[bucket];
-        let learned = bucket.own.as_ref().unwrap_or(&self.general);
+        let learned = bucket.own.as_ref().map_or(&self.general, |(experts, _)| experts);
         let days = to - self.from;
         let mut period = Period { days, followed_usd: bucket.followed_usd, ..Period::default() };
         for (expert, shadows) in Expert::ALL.into_iter().zip(&mut bucket.shadows) {
@@ -188,7 +244,8 @@ impl Bucket {
         let shadowed = if follow == Follow::Safeguard { objects.div_ceil(step) } else { 0 };
         Self {
             closed: IdleTable::default(),
-            own: (objects >= OWN_PLANS_FROM).then(Experts::default),
+            own: (objects >= OWN_PLANS_FROM).then(Default::default),
+            waits: Waits::default(),
             safeguard: Safeguard::default(),
             shadows: vec![vec![ObjectState::default(); shadowed]; Expert::ALL.len()],
             step,
@@ -219,3 +276,23 @@ fn answer(
         again: u16::try_from(choice.until).unwrap_or(u16::MAX),
     })
 }
+
+/// The answer, or an archive where the object wishes for one and gets a place.
+fn or_archive(
+    answer: Answer,
+    archives: &Archives,
+    places: &mut Places,
+    hash: u64,
+    object: &View<'_>,
+    today: Day,
+) -> Answer {
+    let (wish, until) = archives.wish(object, today);
+    let again = answer.again.min(u16::try_from(until).unwrap_or(u16::MAX));
+    match wish.filter(|wish| places.grant(*wish, hash) && places.take()) {
+        Some(wish) => Answer { to: Some(wish.class), again },
+        None => Answer { again, ..answer },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,8 @@ pub struct Line {
     pub costs: Costs,
     pub moves: u64,
     pub delayed_reads: u64,
+    /// What share of the reads that is, a day's reads of an object being one.
+    pub delayed_share: f64,
     /// None where there is nothing to compare with.
     pub ratio_to_standard: Option<f64>,
     pub ratio_to_optimum: Option<f64>,
@@ -64,6 +66,8 @@ pub struct Line {
 pub enum Figure {
     Usd(f64),
     Count(u64),
+    /// Of 1.
+    Share(f64),
     Ratio(Option<f64>),
 }
 
@@ -74,6 +78,7 @@ impl Line {
         let others = [
             ("moves", Figure::Count(self.moves)),
             ("delayed reads", Figure::Count(self.delayed_reads)),
+            ("delayed share", Figure::Share(self.delayed_share)),
             ("/ standard", Figure::Ratio(self.ratio_to_standard)),
             ("/ optimum", Figure::Ratio(self.ratio_to_optimum)),
         ];
@@ -155,6 +160,7 @@ impl Comparison {
             costs,
             moves: bill.moves,
             delayed_reads: bill.delayed_reads,
+            delayed_share: bill.delayed_share(),
             ratio_to_standard: ratio_to(Replayed::Standard),
             ratio_to_optimum: ratio_to(Replayed::Optimum),
         })

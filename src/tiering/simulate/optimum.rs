@@ -1,7 +1,8 @@
 //! The least that an object can cost: what somebody would do who knows the future.
 //!
-//! Per object, over STANDARD, STANDARD_IA, GLACIER_IR and INTELLIGENT_TIERING, by dynamic programming over the days on which
-//! something can change. A stay in a class costs its storage, at least that of the minimum duration; between two reads
+//! Per object, over STANDARD, STANDARD_IA, GLACIER_IR and INTELLIGENT_TIERING (and over GLACIER and DEEP_ARCHIVE where these are
+//! allowed: who knows the future restores before the read, so that nobody waits), by dynamic programming over the days on
+//! which something can change. A stay in a class costs its storage, at least that of the minimum duration; between two reads
 //! the cost of a move on day x is piecewise linear in x, and has its least value where it bends upwards or at the ends. So moves
 //! are looked for on the day of a read, on the day after it, on the day on which a minimum duration ends, and so early before
 //! a read that the minimum duration of the class moved to ends on it.
@@ -14,9 +15,17 @@ use super::trace::{Event, EventKind};
 use crate::tiering::cost::Stored;
 use crate::tiering::storage_class::StorageClass;
 
-/// The classes among which the optimum chooses.
-pub const CLASSES: [StorageClass; 4] =
-    [StorageClass::Standard, StorageClass::StandardIa, StorageClass::GlacierIr, StorageClass::IntelligentTiering];
+/// The classes among which the optimum chooses, the archives last.
+pub const CLASSES: [StorageClass; 6] = [
+    StorageClass::Standard,
+    StorageClass::StandardIa,
+    StorageClass::GlacierIr,
+    StorageClass::IntelligentTiering,
+    StorageClass::Glacier,
+    StorageClass::DeepArchive,
+];
+/// How many of them are read at once.
+pub const READ_AT_ONCE: usize = 4;
 const STANDARD: usize = 0;
 const INTELLIGENT: usize = 3;
 
@@ -27,6 +36,8 @@ type Moves = Vec<(u16, StorageClass)>;
 #[derive(Debug)]
 pub struct Optimum<'a> {
     tariff: Tariff<'a>,
+    /// How many of [`CLASSES`] it may use.
+    classes: usize,
     /// Every state that was ever kept of the present life, so that the way to the best one can be told.
     steps: Vec<Step>,
     states: Vec<State>,
@@ -79,18 +90,27 @@ enum End {
 /// The prices of a life, by class.
 struct Rates {
     /// Storage by the day; of Intelligent-Tiering, the frequent access tier's.
-    daily: [f64; 4],
+    daily: [f64; CLASSES.len()],
+    /// What of it the rest of a minimum duration is billed by: not what S3 adds at STANDARD's price.
+    early: [f64; CLASSES.len()],
     /// Intelligent-Tiering's after 30 and after 90 days.
     colder: [f64; 2],
-    put: [f64; 4],
-    /// Retrieval of the whole object, as a move out pays it.
-    leave: [f64; 4],
-    minimum: [u16; 4],
+    put: [f64; CLASSES.len()],
+    /// Retrieval of the whole object, or its restore, as a move out pays it.
+    leave: [f64; CLASSES.len()],
+    minimum: [u16; CLASSES.len()],
 }
 
 impl<'a> Optimum<'a> {
     pub fn new(tariff: Tariff<'a>) -> Self {
-        Self { tariff, steps: Vec::new(), states: Vec::new(), next: Vec::new(), reads: Vec::new() }
+        let classes = READ_AT_ONCE;
+        Self { tariff, classes, steps: Vec::new(), states: Vec::new(), next: Vec::new(), reads: Vec::new() }
+    }
+
+    /// May use the archives too. No read waits: each restore comes before its read.
+    #[must_use]
+    pub fn with_archives(self) -> Self {
+        Self { classes: CLASSES.len(), ..self }
     }
 
     /// Adds to `bill` what an object with `events` costs at the least, in a trace of `days`.
@@ -153,6 +173,9 @@ impl<'a> Optimum<'a> {
             if read.day > today {
                 today = self.go_to(today, read.day, &rates);
             }
+            if self.classes > READ_AT_ONCE {
+                self.states.retain(|state| !is_archive(usize::from(state.class)));
+            }
             for state in &mut self.states {
                 let (requests, retrieval) =
                     self.tariff.prices.read_usd(CLASSES[state.class as usize], u64::from(read.reads), read.bytes);
@@ -182,17 +205,35 @@ impl<'a> Optimum<'a> {
 
     fn rates(&self, bytes: u64) -> Rates {
         let prices = self.tariff.prices;
-        let daily = |class, idle_days| {
-            prices.monthly_storage_usd(Stored { class, bytes, idle_days }).unwrap_or(f64::INFINITY) / 30.0
+        let stored = |class, idle_days| Stored { class, bytes, idle_days };
+        let daily =
+            |class, idle_days| prices.monthly_storage_usd(stored(class, idle_days)).unwrap_or(f64::INFINITY) / 30.0;
+        let days_but_one = |class: StorageClass| u64::from(class.minimum_days()) - 1;
+        let restore = |class| {
+            let held = Held { class, ..Held::written(0, bytes) };
+            let question = self.tariff.question(&held, class.minimum_days() as u16, StorageClass::Standard);
+            prices.move_cost(&question).map_or(f64::INFINITY, |cost| cost.restore_usd)
         };
         let requests = self.tariff.copies.requests(bytes) as f64;
         Rates {
-            daily: CLASSES.map(|class| daily(class, 0)),
+            daily: self.of_classes(|class| daily(class, 0)),
+            early: self.of_classes(|class| match class.is_archive() {
+                true => prices.early_deletion_usd(stored(class, 0), Some(days_but_one(class))).unwrap_or(f64::INFINITY),
+                false => daily(class, 0),
+            }),
             colder: [30, 90].map(|days| daily(StorageClass::IntelligentTiering, days)),
-            put: CLASSES.map(|class| requests * prices.class(class).map_or(0.0, |p| p.put_per_1000) / 1000.0),
-            leave: CLASSES.map(|class| prices.read_usd(class, 0, bytes).1),
+            put: self.of_classes(|class| requests * prices.class(class).map_or(0.0, |p| p.put_per_1000) / 1000.0),
+            leave: self.of_classes(|class| match class.is_archive() {
+                true => prices.read_usd(class, 0, bytes).1 + restore(class),
+                false => prices.read_usd(class, 0, bytes).1,
+            }),
             minimum: CLASSES.map(|class| class.minimum_days() as u16),
         }
+    }
+
+    /// A figure of each class that may be used.
+    fn of_classes(&self, figure: impl Fn(StorageClass) -> f64) -> [f64; CLASSES.len()] {
+        std::array::from_fn(|i| if i < self.classes { figure(CLASSES[i]) } else { f64::INFINITY })
     }
 
     /// Stores all states from `from` to `to`, with the moves on the days between that may pay.
@@ -205,7 +246,7 @@ impl<'a> Optimum<'a> {
             i += 1;
             // States that moved in between come in later than `from`.
             let from = from.max(if state.step == FIRST { 0 } else { self.steps[state.step as usize].day });
-            for to_class in 0..CLASSES.len() {
+            for to_class in 0..self.classes {
                 for day in rates.days_between(&state, from, to, to_class) {
                     let moved = self.moved(&state, from, day, to_class, rates);
                     states.push(moved);
@@ -228,7 +269,7 @@ impl<'a> Optimum<'a> {
     /// Every state may also move on this day.
     fn offer_moves(&mut self, day: u16, rates: &Rates) {
         let before = self.states.len();
-        for to_class in 0..CLASSES.len() {
+        for to_class in 0..self.classes {
             let cheapest = self.states[..before]
                 .iter()
                 .filter(|state| usize::from(state.class) != to_class)
@@ -265,7 +306,7 @@ impl Rates {
     /// What is left of the minimum duration.
     fn early(&self, state: &State, day: u16) -> f64 {
         let class = usize::from(state.class);
-        f64::from(self.minimum[class].saturating_sub(day - state.since)) * self.daily[class]
+        f64::from(self.minimum[class].saturating_sub(day - state.since)) * self.early[class]
     }
 
     fn moved_usd(&self, state: &State, day: u16, to_class: usize) -> f64 {
@@ -279,10 +320,16 @@ impl Rates {
         let cheaper = self.daily[to_class] < self.daily[class] && self.minimum[class] > 0;
         let at_last = to.saturating_sub(self.minimum[to_class]);
         let dearer = self.minimum[to_class] > 0 && at_last >= served && !cheaper;
-        let days = [cheaper.then_some(served), dearer.then_some(at_last)];
+        // What S3 adds to an archived object ends with its stay, also while the minimum duration runs.
+        let any = is_archive(class) || is_archive(to_class);
+        let days = [(cheaper || any).then_some(served), (dearer || any).then_some(at_last)];
         let other = to_class != class;
         days.into_iter().flatten().filter(move |day| other && *day > from && *day < to)
     }
+}
+
+fn is_archive(class: usize) -> bool {
+    class >= READ_AT_ONCE
 }
 
 /// Leaves out the states that cannot win any more. A state's age in its class is worth at most the storage of its days, up to the

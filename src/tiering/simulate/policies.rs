@@ -86,12 +86,14 @@ pub struct Setup<'a> {
     pub guards: &'a Guards,
     pub recency: &'a Recency,
     pub frequency: &'a Frequency,
+    /// What share of the reads may wait under the adaptive policy; 0: it archives nothing, and nor does the optimum.
+    pub max_delayed_reads: f64,
 }
 
 impl<'a> Setup<'a> {
     pub fn tariff(&self) -> Tariff<'a> {
-        let Guards { copies, restore, restore_days, .. } = *self.guards;
-        Tariff { prices: self.prices, copies, restore, restore_days }
+        let Guards { copies, restore, restore_days, restored_class, .. } = *self.guards;
+        Tariff { prices: self.prices, copies, restore, restore_days, restored_class }
     }
 
     /// What `policy` would have cost. `cadence` is of no matter where [`Replayed::has_cadence`] says so.
@@ -103,7 +105,8 @@ impl<'a> Setup<'a> {
             Replayed::Frequency => self.frequency(trace, cadence),
             Replayed::Adaptive => {
                 let minimum = self.guards.min_object_bytes;
-                AdaptiveRun::new(trace, self.tariff(), cadence, minimum, Follow::Safeguard).finish()
+                let run = AdaptiveRun::new(trace, self.tariff(), cadence, minimum, Follow::Safeguard);
+                run.allowing(self.max_delayed_reads).finish()
             }
             Replayed::Optimum => self.optimum(trace, 0..trace.objects()),
         }
@@ -112,7 +115,8 @@ impl<'a> Setup<'a> {
     /// The optimum of some of the objects.
     pub(super) fn optimum(&self, trace: &Trace, objects: Range<usize>) -> Bill {
         let mut bill = Bill::default();
-        let mut optimum = Optimum::new(self.tariff());
+        let optimum = Optimum::new(self.tariff());
+        let mut optimum = if self.max_delayed_reads > 0.0 { optimum.with_archives() } else { optimum };
         for object in objects {
             optimum.add(trace.events_of(object), trace.days, &mut bill);
         }

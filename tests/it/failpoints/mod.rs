@@ -67,7 +67,7 @@ enum Scene {
     Schedule,
 }
 
-const TABLE: [(&str, Scene); 55] = [
+const TABLE: [(&str, Scene); 56] = [
     ("adaptive.open-kept", Scene::Learn),
     ("adaptive.shadows-kept", Scene::Learn),
     ("copy.parts-copied", Scene::MoveInParts),
@@ -116,6 +116,7 @@ const TABLE: [(&str, Scene); 55] = [
     ("restore.set-aside", Scene::GiveUp),
     ("restore.tagged", Scene::Restore),
     ("restore.untagged", Scene::Restore),
+    ("restore.wait-noted", Scene::Restore),
     ("schedule.run-ended", Scene::Schedule),
     ("schedule.slot-claimed", Scene::Schedule),
     ("schedule.slot-finished", Scene::Schedule),

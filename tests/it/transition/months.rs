@@ -97,8 +97,13 @@ async fn over_months_the_daemon_does_what_the_simulation_of_the_same_accesses_sa
     let settings = world.settings();
     let prices = policies::prices(settings).expect("prices").prices;
     let guards = policies::guards(&settings.transition, &settings.restore);
-    let tariff =
-        Tariff { prices: &prices, copies: guards.copies, restore: guards.restore, restore_days: guards.restore_days };
+    let tariff = Tariff {
+        prices: &prices,
+        copies: guards.copies,
+        restore: guards.restore,
+        restore_days: guards.restore_days,
+        restored_class: settings.restore.restored_class,
+    };
     let (mut bill, mut held) = (Bill::default(), BTreeMap::<String, Held>::new());
     for week in 0..=WEEKS {
         let day = week * 7;

@@ -39,6 +39,7 @@ fn row() -> LedgerRow {
         class_since: ago(200),
         last_batch: None,
         evidence: ObjectEvidence::default(),
+        waits: crate::tiering::ledger_row::Waits::default(),
     }
 }
 

@@ -5,7 +5,7 @@ const GIB: u64 = 1 << 30;
 
 fn tariff(prices: &Prices) -> Tariff<'_> {
     let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
-    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 }
+    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1, restored_class: StorageClass::Standard }
 }
 
 fn check(bill: &Bill, expected: Costs) {

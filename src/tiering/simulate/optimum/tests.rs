@@ -9,7 +9,7 @@ use crate::tiering::policy::guard::Copies;
 
 fn tariff(prices: &Prices) -> Tariff<'_> {
     let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
-    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 }
+    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1, restored_class: StorageClass::Standard }
 }
 
 /// Tries every move on every day, by recursion over (day, class, days in class, days since activity), and knows nothing of
@@ -20,6 +20,7 @@ struct BruteForce<'a> {
     last: u16,
     deleted: bool,
     known: HashMap<(u16, StorageClass, u16, u16), f64>,
+    classes: &'static [StorageClass],
 }
 
 impl BruteForce<'_> {
@@ -38,7 +39,7 @@ impl BruteForce<'_> {
             return *usd;
         }
         let mut least = f64::INFINITY;
-        for to in CLASSES {
+        for to in self.classes.iter().copied() {
             if held.since == day && to != held.class {
                 continue; // One move a day, and none on the first.
             }
@@ -55,7 +56,14 @@ impl BruteForce<'_> {
     }
 }
 
-fn compare(prices: &Prices, bytes: u64, reads: &[(u16, u32, u64)], last: u16, deleted: bool) -> (f64, f64) {
+fn compare(
+    prices: &Prices,
+    bytes: u64,
+    reads: &[(u16, u32, u64)],
+    last: u16,
+    deleted: bool,
+    archives: bool,
+) -> (f64, f64) {
     let mut merged: Vec<Event> = Vec::new();
     for (day, count, bytes) in reads {
         merged.push(Event { day: *day, kind: EventKind::Read, reads: *count, bytes: *bytes });
@@ -66,13 +74,17 @@ fn compare(prices: &Prices, bytes: u64, reads: &[(u16, u32, u64)], last: u16, de
         events.push(Event { day: last, kind: EventKind::Delete, reads: 0, bytes: 0 });
     }
     let mut bill = Bill::default();
-    Optimum::new(tariff(prices)).add(&events, last, &mut bill);
+    let optimum = Optimum::new(tariff(prices));
+    let mut optimum = if archives { optimum.with_archives() } else { optimum };
+    optimum.add(&events, last, &mut bill);
+    assert_eq!(bill.delayed_reads, 0, "who knows the future restores in time");
     let mut brute = BruteForce {
         tariff: tariff(prices),
         reads: reads.iter().map(|(day, count, bytes)| (*day, (*count, *bytes))).collect(),
         last,
         deleted,
         known: HashMap::new(),
+        classes: if archives { &CLASSES } else { &CLASSES[..READ_AT_ONCE] },
     };
     (bill.total().total_usd(), brute.least(0, Held::written(0, bytes)))
 }
@@ -87,6 +99,7 @@ proptest! {
         burst in prop::option::of((0..300_u16, 1..12_u16)),
         last in 1..250_u16,
         deleted in any::<bool>(),
+        archives in any::<bool>(),
     ) {
         let bytes = log_bytes.exp2() as u64;
         let mut all = days;
@@ -98,7 +111,7 @@ proptest! {
             .filter(|(day, _)| *day < last)
             .map(|(day, (count, share))| (day, count, (share * bytes as f64) as u64))
             .collect();
-        let (optimum, brute) = compare(&us_east_1(), bytes, &reads, last, deleted);
+        let (optimum, brute) = compare(&us_east_1(), bytes, &reads, last, deleted, archives);
         prop_assert!((optimum - brute).abs() <= brute * 1e-9, "{optimum} and {brute}");
     }
 }
@@ -114,6 +127,9 @@ fn what_is_never_read_goes_to_the_coldest_class_at_once_and_what_is_read_daily_s
         let life = Life { from: 0, to: 365, bytes: 1 << 30, end: End::TraceEnds };
         Optimum::new(tariff(&prices)).best(&life, &events)
     };
+    let life = Life { from: 0, to: 365, bytes: 1 << 30, end: End::TraceEnds };
+    let archived = Optimum::new(tariff(&prices)).with_archives().best(&life, &[]);
+    assert_eq!(archived, [(1, StorageClass::DeepArchive)], "where the archives are allowed");
     assert_eq!(way(&[]), [(1, StorageClass::GlacierIr)]);
     let daily: Vec<_> = (0..365).map(|day| (day, 1, 1 << 30)).collect();
     assert_eq!(way(&daily), []);

@@ -29,7 +29,8 @@ fn guards() -> Guards {
 fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
     let guards = guards();
     let (recency, frequency) = (Recency::default(), Frequency::default());
-    Setup { prices, guards: &guards, recency: &recency, frequency: &frequency }.replay(trace, policy, cadence)
+    let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads: 0.0 };
+    setup.replay(trace, policy, cadence)
 }
 
 fn check(bill: &Bill, expected: Costs) {
@@ -165,7 +166,13 @@ proptest! {
         let recency = Recency::default();
         let frequency = Frequency::new(0.5, StorageClass::Standard, rest).unwrap();
         let prices = us_east_1();
-        let setup = Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency };
+        let setup = Setup {
+            prices: &prices,
+            guards: &guards,
+            recency: &recency,
+            frequency: &frequency,
+            max_delayed_reads: 0.0,
+        };
         prop_assert_eq!(setup.recency(&trace, Cadence::Daily), recency_without_shortcuts(&setup, &trace));
         for cadence in [Cadence::Daily, Cadence::Weekly] {
             prop_assert_eq!(setup.frequency(&trace, cadence), frequency_without_shortcuts(&setup, &trace, cadence));

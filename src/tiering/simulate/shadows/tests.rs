@@ -11,13 +11,13 @@ const BEGIN: Day = 20_000;
 
 fn tariff(prices: &Prices) -> Tariff<'_> {
     let copies = Copies { multipart_threshold_bytes: 5 << 30, part_bytes: 512 << 20 };
-    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1 }
+    Tariff { prices, copies, restore: RestoreSpeed::Standard, restore_days: 1, restored_class: StorageClass::Standard }
 }
 
 fn experts(prices: &Prices, seen: &IdleTable) -> Experts {
     let mut experts = Experts::default();
     let hazards = Hazards::prior().learned(seen);
-    experts.learn(prices, &hazards, Restores { speed: RestoreSpeed::Standard, days: 1 });
+    experts.learn(prices, &hazards, Restores { speed: RestoreSpeed::Standard, days: 1, class: StorageClass::Standard });
     experts
 }
 
