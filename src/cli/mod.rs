@@ -242,6 +242,10 @@ pub fn main() -> ExitCode {
 
 /// `println!` panics where what it prints cannot be written. A reader that has seen enough (`tierd check | head`) is no fault of
 /// the program, and a full disk none that a stack trace helps with.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "printing follows the work, or stands between steps that can be run again"
+)]
 fn end_without_a_reader() {
     let otherwise = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {

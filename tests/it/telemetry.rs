@@ -270,6 +270,11 @@ async fn a_run_of_the_whole_loop_tells_every_metric_and_no_secret() {
     for event in ["record.rejected", "object.moved", "restore.requested", "job.finished", "message.rejected"] {
         assert!(events.contains(event), "{event} never came: {events:?}");
     }
+    for (event, field, figure) in [("job.finished", "report", "outcome"), ("ingest.batch.done", "figures", "files")] {
+        let lines = said.objects().into_iter().filter(|line| line["event"] == event);
+        assert!(lines.clone().count() > 0, "{event}");
+        lines.for_each(|line| assert!(line[field].get(figure).is_some(), "{line}"));
+    }
     assert!(
         said.objects().iter().any(|line| line["level"] == "DEBUG" || line["level"] == "TRACE"),
         "all was asked for"
