@@ -91,6 +91,17 @@ impl Health {
     }
 }
 
+/// Takes the heartbeat file of this process away, so that a daemon that has ended is not taken for one that runs. The file of
+/// another daemon, which went on where this one stopped, stays.
+pub fn retire(file: &Path) -> Result<()> {
+    match Heartbeat::read(file) {
+        Ok(beat) if beat.pid == std::process::id() => {
+            std::fs::remove_file(file).with_context(|| format!("removing {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Heartbeat {
     /// Reads the file that a daemon writes.
     pub fn read(file: &Path) -> Result<Self> {
@@ -188,5 +199,22 @@ mod tests {
         let beat = Heartbeat::read(&file).unwrap();
         assert_eq!(beat.problems(now), Vec::<String>::new());
         assert_eq!(beat.problems(now + TimeDelta::seconds(31)).len(), 1);
+    }
+
+    #[test]
+    fn only_the_daemon_that_wrote_the_heartbeat_takes_it_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heartbeat");
+        retire(&file).unwrap();
+        Health::default().write(&file, clock::now()).unwrap();
+        let own = std::fs::read(&file).unwrap();
+        let mut beat: Heartbeat = serde_json::from_slice(&own).unwrap();
+        beat.pid += 1;
+        std::fs::write(&file, serde_json::to_vec(&beat).unwrap()).unwrap();
+        retire(&file).unwrap();
+        assert!(file.exists(), "another daemon's");
+        std::fs::write(&file, own).unwrap();
+        retire(&file).unwrap();
+        assert!(!file.exists());
     }
 }

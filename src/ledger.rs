@@ -246,7 +246,8 @@ fn read(row: &mut LedgerRow, item: &Item) -> anyhow::Result<()> {
     row.count = item.opt_num("count")?.unwrap_or(0);
     row.event_time = item.opt_time("event_time")?;
     row.class = item.opt_str("storage_class").map(|c| StorageClass::from_s3(Some(c)));
-    row.size = item.opt_num("size")?;
+    // One that makes no sense is unknown, and so the next reconcile writes it anew by the listing.
+    row.size = item.opt_num("size").ok().flatten();
     row.class_since = item.opt_time("class_since")?;
     row.last_batch = item.opt_num("last_batch")?;
     row.evidence = usage::evidence(item, usage::EVIDENCE)?;

@@ -130,10 +130,14 @@ impl Users {
             .key(&self.key, AttributeValue::S(user.as_str().to_owned()))
             .update_expression("SET #uri = :uri")
             // Without the first half a row that was deleted meanwhile would come back, empty but for this attribute.
-            .condition_expression("attribute_exists(#key) AND attribute_not_exists(#uri)")
+            .condition_expression(
+                "attribute_exists(#key) AND (attribute_not_exists(#uri) OR attribute_type(#uri, :null) OR #uri = :empty)",
+            )
             .expression_attribute_names("#key", &self.key)
             .expression_attribute_names("#uri", &self.uri_attribute)
             .expression_attribute_values(":uri", AttributeValue::S(bucket.to_uri()))
+            .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
+            .expression_attribute_values(":empty", AttributeValue::S(String::new()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
@@ -179,11 +183,14 @@ impl Users {
         format!("{}/{:?}", self.table, user.as_str())
     }
 
+    /// Programs that write whole records write null, or an empty text, where there is no bucket yet.
     fn uri_of(&self, row: &Row) -> Option<String> {
-        row.get(&self.uri_attribute).map(|value| match value {
-            AttributeValue::S(uri) => uri.clone(),
-            other => format!("{other:?}"),
-        })
+        match row.get(&self.uri_attribute)? {
+            AttributeValue::Null(_) => None,
+            AttributeValue::S(uri) if uri.is_empty() => None,
+            AttributeValue::S(uri) => Some(uri.clone()),
+            other => Some(format!("{other:?}")),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::App;
 use super::reload::Reloads;
 use crate::clock;
-use crate::health::HEARTBEAT_INTERVAL;
+use crate::health::{self, HEARTBEAT_INTERVAL};
 use crate::jobs::Job;
 use crate::metrics::{About, Unit};
 use crate::resources::Resources;
@@ -63,7 +63,8 @@ impl App {
             }
             turn.cancel();
             let late = parts.drain(app.settings.shutdown.grace).await;
-            drop(heartbeat);
+            heartbeat.abort();
+            let _cancelled: Result<(), _> = heartbeat.await;
             app.emit_throttles();
             if !late.is_empty() {
                 tracing::warn!(
@@ -78,10 +79,14 @@ impl App {
                     tracing::info!(event = "config.reloaded", "the daemon goes on with the new configuration");
                 }
                 _ if late.is_empty() => {
+                    app.retire_heartbeat();
                     tracing::info!(event = "daemon.stopped", "everything that had begun is finished");
                     return Ok(Ended::Drained);
                 }
-                _ => return Ok(Ended::GraceOver),
+                _ => {
+                    app.retire_heartbeat();
+                    return Ok(Ended::GraceOver);
+                }
             }
         }
     }
@@ -105,6 +110,17 @@ impl App {
             scheduler::run(state.clone(), runner.clone(), schedules.clone(), beat.clone(), stop)
         });
         parts
+    }
+
+    /// Whoever asks from now on is told that no daemon runs.
+    fn retire_heartbeat(&self) {
+        if let Err(error) = health::retire(&self.settings.telemetry.heartbeat_file) {
+            tracing::warn!(
+                event = "heartbeat.failed",
+                error = format!("{error:#}"),
+                "the heartbeat stays, and `tierd healthcheck` goes by it until it is too old"
+            );
+        }
     }
 
     fn emit_throttles(&self) {

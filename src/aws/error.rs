@@ -74,6 +74,10 @@ impl AwsError {
         };
         let message = match (error.message(), &error) {
             (Some(message), _) => message.to_owned(),
+            // The answer to a HEAD has no body, and the SDK knows it as an "unhandled error".
+            (None, SdkError::ServiceError(_)) if code.is_none() && status.is_some() => {
+                format!("HTTP {} without a reason", status.unwrap_or_default())
+            }
             (None, SdkError::ServiceError(service)) => service.err().to_string(),
             (None, SdkError::TimeoutError(_)) => "no answer in time".to_owned(),
             (None, other) => root_cause(other),

@@ -6,8 +6,10 @@ use std::io::{self, Seek};
 use anyhow::{Context, Result};
 use tokio_util::sync::CancellationToken;
 
+use super::job::Asked;
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
+use crate::clock;
 use crate::config::Settings;
 use crate::jobs::transition::CheckedPlan;
 use crate::jobs::{AskedBy, Job, Mode, ReconcileAfter, RunOptions, SweepScope};
@@ -70,9 +72,10 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let stop = CancellationToken::new();
     let _on_signal = super::run::stop_on_signal(stop.clone())?;
     let bar = ProgressBar::show(progress);
+    let asked = Asked { job: Job::Transition, mode: options.mode, json: args.json, at: clock::now() };
     let ran = app.apply(plan, &options, &stop).await;
     bar.finish();
-    super::job::show(Job::Transition, ran?, args.json)
+    asked.show(ran)
 }
 
 fn open(name: &str) -> Result<CheckedPlan, PlanError> {

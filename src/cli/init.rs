@@ -32,9 +32,16 @@ pub struct Args {
 pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let app = foreground(settings).await?;
     let resources = Resources::new(app.clients.clone());
+    let all = needed(&app.settings);
+    // Where nothing answers, each look takes its time: side by side they say so once, and soon.
+    let looked = resources.inspect_all(&all).await;
+    if looked.iter().all(|finding| matches!(finding.standing, Standing::Unknown(_))) {
+        looked.iter().for_each(|finding| println!("{finding}"));
+        return Ok(Exit::Unavailable);
+    }
     let mut worst = Exit::Done;
     // One after the other: a queue is made after its dead-letter queue, and a person can follow it.
-    for resource in needed(&app.settings) {
+    for resource in all {
         let exit = match (args.dry_run, resource.made_by()) {
             (_, MadeBy::Others) => report_others(&resources, &resource).await,
             (true, MadeBy::Init) => would_make(&resources, &resource).await,

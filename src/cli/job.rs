@@ -1,10 +1,12 @@
 //! `tierd job ingest|reconcile|transition|sweep`.
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
+use crate::clock;
 use crate::config::Settings;
 use crate::jobs::{AskedBy, Body, Job, JobReport, Mode, Outcome, Ran, ReconcileAfter, RunOptions, SweepScope};
 use crate::progress::Progress;
@@ -64,30 +66,65 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
     let stop = CancellationToken::new();
     let _on_signal = super::run::stop_on_signal(stop.clone())?;
     let bar = ProgressBar::show(progress);
+    let asked = Asked { job: args.job, mode: options.mode, json: args.json, at: clock::now() };
     let ran = app.run_job(args.job, &options, &stop).await;
     bar.finish();
-    show(args.job, ran?, args.json)
+    asked.show(ran)
 }
 
-/// Prints what a run came to, and says how the command ends.
-pub(super) fn show(job: Job, ran: Ran, json: bool) -> Result<Exit> {
-    match ran {
-        Ran::HeldBy(holder) => {
-            eprintln!("tierd: another daemon ({holder}) runs job {} now; try again later", job.as_str());
-            Ok(Exit::Held)
-        }
-        Ran::Stopped => {
-            eprintln!("tierd: told to stop before job {} began; nothing was done", job.as_str());
-            Ok(Exit::Failures)
-        }
-        Ran::Done(report) => {
-            if json {
-                println!("{}", serde_json::to_string(&*report)?);
-            } else {
-                print_report(&report);
+/// A run as it was asked for.
+pub(super) struct Asked {
+    pub job: Job,
+    pub mode: Mode,
+    /// Whether a program reads the report.
+    pub json: bool,
+    pub at: DateTime<Utc>,
+}
+
+impl Asked {
+    /// Prints what a run came to, and says how the command ends.
+    pub(super) fn show(self, ran: Result<Ran>) -> Result<Exit> {
+        let job = self.job.as_str();
+        match ran {
+            Ok(Ran::Done(report)) => {
+                self.print(&report)?;
+                Ok(exit_of(&report))
             }
-            Ok(exit_of(&report))
+            Ok(Ran::HeldBy(holder)) => {
+                let why = format!("another daemon ({holder}) runs job {job} now; try again later");
+                eprintln!("tierd: {why}");
+                self.not_begun(why)?;
+                Ok(Exit::Held)
+            }
+            Ok(Ran::Stopped) => {
+                let why = format!("told to stop before job {job} began; nothing was done");
+                eprintln!("tierd: {why}");
+                self.not_begun(why)?;
+                Ok(Exit::Failures)
+            }
+            Err(error) => {
+                self.not_begun(format!("{error:#}"))?;
+                Err(error)
+            }
         }
+    }
+
+    fn print(&self, report: &JobReport) -> Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(report)?);
+        } else {
+            print_report(report);
+        }
+        Ok(())
+    }
+
+    /// Whoever asked for an object gets one, even where there was no run.
+    fn not_begun(&self, why: String) -> Result<()> {
+        if !self.json {
+            return Ok(());
+        }
+        let body = Body::None { problems: vec![why] };
+        self.print(&JobReport::new(self.job, self.mode, self.at, clock::now(), Ok(body)))
     }
 }
 

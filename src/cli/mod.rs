@@ -172,6 +172,7 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
+    end_without_a_reader();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -198,7 +199,7 @@ pub fn main() -> ExitCode {
     let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{:#}", anyhow::Error::new(error));
             return Exit::Config.into();
         }
     };
@@ -239,14 +240,38 @@ pub fn main() -> ExitCode {
     ended(exit)
 }
 
+/// `println!` panics where what it prints cannot be written. A reader that has seen enough (`tierd check | head`) is no fault of
+/// the program, and a full disk none that a stack trace helps with.
+fn end_without_a_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {
+        Some(text) if text.starts_with("failed printing to stdout") => {
+            if !text.contains("Broken pipe") {
+                eprintln!("tierd: {text}");
+            }
+            std::process::exit(Exit::Failures as i32);
+        }
+        _ => otherwise(panic),
+    }));
+}
+
 fn ended(result: Result<Exit>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("tierd: {error:#}");
+            if is_missing(&error) {
+                eprintln!("tierd: `tierd check` says what is missing, and `tierd init` makes what is tierd's own");
+            }
             exit_for(&error).into()
         }
     }
+}
+
+/// Whether a command ended for want of something that it needs: a table, a queue, a bucket.
+fn is_missing(error: &anyhow::Error) -> bool {
+    use crate::aws::{AwsError, Kind};
+    error.chain().any(|cause| cause.downcast_ref::<AwsError>().is_some_and(|e| e.kind == Kind::NotFound))
 }
 
 /// What an error that ended a command means for its exit code.

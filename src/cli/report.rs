@@ -62,7 +62,7 @@ pub async fn run(settings: Settings, args: Args) -> Result<Exit> {
             write_whole(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
         }
     }
-    Ok(Exit::Done)
+    Ok(if report.usage.unreadable_rows() == 0 { Exit::Done } else { Exit::Failures })
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::progress_bar::ProgressBar;
 use super::{Exit, foreground};
 use crate::app::App;
-use crate::aws::AwsError;
+use crate::aws::{AwsError, Kind};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 use crate::progress::Progress;
-use crate::restore::{Asked, Restorer, Standing};
+use crate::restore::{Asked, Restorer, Standing, is_hopeless};
 use crate::s3::list::ListRequest;
 use crate::tiering::object::{BucketName, ObjectId};
 use crate::tiering::restore::{RestoreRequest, Tier};
@@ -180,8 +180,10 @@ async fn one_after_another(
         };
         let said = match result {
             Ok(said) => said,
-            // Where nothing answers, the other objects fare no better.
-            Err(error) if error.downcast_ref::<AwsError>().is_some_and(AwsError::is_outage) => {
+            // Where nothing answers, or the state table is missing, the other objects fare no better.
+            Err(error)
+                if error.downcast_ref::<AwsError>().is_some_and(|e| is_hopeless(e) || e.kind == Kind::NotFound) =>
+            {
                 return Err(error).with_context(|| format!("asking for {id}"));
             }
             Err(error) => Said::Trouble(format!("{error:#}")),

@@ -303,6 +303,11 @@ fn output(
     }
 }
 
+/// Cents, and more where a trace is so small that all would be nothing: three digits of the dearest that count.
+fn decimals(dearest_usd: f64) -> usize {
+    if dearest_usd <= 0.0 { 2 } else { (2.0 - dearest_usd.log10().floor()).clamp(2.0, 12.0) as usize }
+}
+
 /// What to know of a simulation, a line each.
 fn notes(read: &ReadTrace, archives: Archives) -> Vec<String> {
     let of_logs = read.logs.as_ref().map(Logs::notes).unwrap_or_default();
@@ -311,14 +316,15 @@ fn notes(read: &ReadTrace, archives: Archives) -> Vec<String> {
 
 fn text(read: &ReadTrace, comparison: &Comparison, archives: Archives, prices: &Prices, wanted: &[Replayed]) -> String {
     let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.3}"));
+    let lines: Vec<_> =
+        wanted.iter().filter_map(|policy| Some((*policy, comparison.line(*policy, Cadence::Daily)?))).collect();
+    let decimals = decimals(lines.iter().map(|(_, line)| line.cost_usd).fold(0.0, f64::max));
     let shown = |figure| match figure {
-        Figure::Usd(usd) => format!("{usd:.2}"),
+        Figure::Usd(usd) => format!("{usd:.decimals$}"),
         Figure::Count(count) => count.to_string(),
         Figure::Share(share) => share_of_reads(share),
         Figure::Ratio(of) => ratio(of),
     };
-    let lines: Vec<_> =
-        wanted.iter().filter_map(|policy| Some((*policy, comparison.line(*policy, Cadence::Daily)?))).collect();
     let mut table = Table::new();
     let names = lines.iter().take(1).flat_map(|(_, line)| line.columns().map(|(name, _)| name));
     table
@@ -342,4 +348,19 @@ fn text(read: &ReadTrace, comparison: &Comparison, archives: Archives, prices: &
         prices.region,
         prices.as_of,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_costs_of_a_small_trace_are_not_all_nothing() {
+        let decimals_of = |dearest: f64| format!("{dearest:.*}", decimals(dearest));
+        for (dearest, text) in
+            [(0.0, "0.00"), (1234.567, "1234.57"), (1.0, "1.00"), (0.25, "0.250"), (0.000_146_69, "0.000147")]
+        {
+            assert_eq!(decimals_of(dearest), text);
+        }
+    }
 }

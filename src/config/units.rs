@@ -1,7 +1,8 @@
 //! How durations, sizes and time zones are written: `"48h"`, `"256MiB"`, `"Asia/Seoul"`.
 //!
 //! Each module is for serde's `with`. Reading takes whatever `humantime` and `bytesize` take; writing gives the largest
-//! unit that loses nothing, so that what `check` prints reads back as the same value.
+//! unit that loses nothing, so that what `check` prints reads back as the same value. Up to three days are hours, as people
+//! write them.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0 => "0s".to_owned(),
-        _ if millis.is_multiple_of(DAY_MILLIS) => format!("{}d", millis / DAY_MILLIS),
+        _ if millis.is_multiple_of(DAY_MILLIS) && millis > 3 * DAY_MILLIS => format!("{}d", millis / DAY_MILLIS),
         _ if millis.is_multiple_of(HOUR_MILLIS) => format!("{}h", millis / HOUR_MILLIS),
         _ if millis.is_multiple_of(MINUTE_MILLIS) => format!("{}m", millis / MINUTE_MILLIS),
         _ if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_largest_unit_that_loses_nothing_is_used() {
-        assert_eq!(format_duration(Duration::from_secs(48 * 3600)), "2d");
+        assert_eq!(format_duration(Duration::from_secs(48 * 3600)), "48h");
+        assert_eq!(format_duration(Duration::from_secs(35 * 86_400)), "35d");
         assert_eq!(format_duration(Duration::from_secs(90)), "90s");
         assert_eq!(format_size(256 << 20), "256MiB");
         assert_eq!(format_size(1536 << 20), "1536MiB");

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use chrono::{DateTime, Utc};
 
 use super::look::{Batch, id_of};
 use super::{Ledger, key};
 use crate::aws::{AwsError, AwsResult, Kind};
-use crate::clock::rfc3339;
 use crate::state::Item;
-use crate::state::item::{ItemError, n, s};
+use crate::state::item::{ItemError, n, t};
 use crate::tiering::access::AccessUpdate;
 use crate::tiering::evidence::{Gap, ObjectEvidence};
 use crate::tiering::object::ObjectId;
@@ -29,10 +29,19 @@ const MAX_LOOKS: u32 = 8;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
     last_batch: Option<u64>,
-    /// As it stands in the row; the table that this one replaces may have written it in its own way.
-    event_time: Option<String>,
+    event_time: Option<DateTime<Utc>>,
     evidence: ObjectEvidence,
     before: ObjectEvidence,
+    there: There,
+}
+
+/// What stands in a row, whatever sense it makes: the condition of the write.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct There {
+    last_batch: Option<AttributeValue>,
+    event_time: Option<AttributeValue>,
+    /// A count to which nothing can be added, and so is begun anew.
+    odd_count: Option<AttributeValue>,
 }
 
 /// What became of a batch's update of a row. Either way the row has it.
@@ -53,13 +62,14 @@ impl Ledger {
         &self,
         objects: impl Iterator<Item = &ObjectId>,
     ) -> AwsResult<(HashMap<ObjectId, Usage>, Vec<ObjectId>)> {
-        let names =
-            [("#batch", "last_batch"), ("#time", "event_time"), ("#bucket", "bucket_name"), ("#key", "object_key")];
+        let names = [("#bucket", "bucket_name"), ("#key", "object_key")];
+        let usage = [("#batch", "last_batch"), ("#time", "event_time"), ("#count", "count")];
         let evidence = [("#evidence", EVIDENCE), ("#before", EVIDENCE_BEFORE)];
-        let names = names.into_iter().chain(evidence).map(|(short, name)| (short.to_owned(), name.to_owned()));
+        let names =
+            names.into_iter().chain(usage).chain(evidence).map(|(short, name)| (short.to_owned(), name.to_owned()));
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(objects.map(key).collect()))
-            .projection_expression("#bucket, #key, #batch, #time, #evidence, #before")
+            .projection_expression("#bucket, #key, #batch, #time, #count, #evidence, #before")
             .set_expression_attribute_names(Some(names.collect()));
         let Batch { items, unprocessed } = self.batch_get(wanted).await?;
         let mut rows = HashMap::with_capacity(items.len());
@@ -98,41 +108,42 @@ impl Ledger {
         let id = &update.object;
         let mut closed = Vec::new();
         let evidence = seen.evidence.fold(&update.delta, &mut closed);
-        let time = rfc3339(update.latest);
-        let time = seen.event_time.as_ref().filter(|seen| **seen > time).unwrap_or(&time);
+        // A later time stays as it stands: the table that this one replaces may have written it in its own way.
+        let time = match &seen.there.event_time {
+            Some(there) if seen.event_time.is_some_and(|seen| seen > update.latest) => there.clone(),
+            _ => t(update.latest),
+        };
         let mut values = HashMap::from(
             [
                 (":count", n(update.count)),
                 (":batch", n(batch)),
-                (":time", s(time)),
+                (":time", time),
                 (":evidence", b(&evidence)),
                 (":before", b(&seen.evidence)),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        values.extend(seen.last_batch.map(|last| (":seen".to_owned(), n(last))));
-        values.extend(seen.event_time.as_ref().map(|time| (":seen_time".to_owned(), s(time))));
+        // Reconciliation writes a time too, where it adopts an object.
+        let mut conditions = vec![
+            as_seen("last_batch", ":seen", &seen.there.last_batch, &mut values),
+            as_seen("event_time", ":seen_time", &seen.there.event_time, &mut values),
+        ];
+        let set = "SET last_batch = :batch, event_time = :time, #evidence = :evidence, #before = :before";
+        let expression = if seen.there.odd_count.is_some() {
+            conditions.push(as_seen("#count", ":seen_count", &seen.there.odd_count, &mut values));
+            format!("{set}, #count = :count")
+        } else {
+            format!("ADD #count :count {set}")
+        };
         let request = self
             .update(id)
-            .update_expression(
-                "ADD #count :count SET last_batch = :batch, event_time = :time, #evidence = :evidence, #before = :before",
-            )
+            .update_expression(expression)
+            .condition_expression(conditions.join(" AND "))
+            .set_expression_attribute_values(Some(values))
             .expression_attribute_names("#count", "count")
             .expression_attribute_names("#evidence", EVIDENCE)
             .expression_attribute_names("#before", EVIDENCE_BEFORE)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let same_batch = match seen.last_batch {
-            Some(_) => "last_batch = :seen",
-            None => "attribute_not_exists(last_batch)",
-        };
-        // Reconciliation writes a time too, where it adopts an object.
-        let same_time = match seen.event_time {
-            Some(_) => "event_time = :seen_time",
-            None => "attribute_not_exists(event_time)",
-        };
-        let request = request
-            .condition_expression(format!("{same_batch} AND {same_time}"))
-            .set_expression_attribute_values(Some(values));
         let Err(error) = request.send().await else { return Ok(Ok(closed)) };
         let now = old_item(&error).map(|row| Usage::read(&row)).unwrap_or_default();
         match AwsError::new("UpdateItem", format_args!("{} {id}", self.table), error) {
@@ -154,11 +165,19 @@ impl Usage {
                 ObjectEvidence::default()
             }
         };
+        let there = |attribute| item.get(attribute).cloned();
+        // A null is an attribute that is not there, but nothing can be added to it.
+        let is_odd = |count: &AttributeValue| !count.is_n() || item.opt_num("count").is_err();
         Self {
             last_batch: item.opt_num("last_batch").ok().flatten(),
-            event_time: item.opt_str("event_time").map(str::to_owned),
+            event_time: item.opt_time("event_time").ok().flatten(),
             evidence: read(EVIDENCE),
             before: read(EVIDENCE_BEFORE),
+            there: There {
+                last_batch: there("last_batch"),
+                event_time: there("event_time"),
+                odd_count: there("count").filter(is_odd),
+            },
         }
     }
 
@@ -191,6 +210,22 @@ pub(super) fn evidence(item: &Item, attribute: &'static str) -> Result<ObjectEvi
 
 fn b(evidence: &ObjectEvidence) -> AttributeValue {
     AttributeValue::B(Blob::new(evidence.to_bytes()))
+}
+
+/// The condition that an attribute is as it was seen, with its value among `values` if there was one.
+fn as_seen(
+    attribute: &str,
+    name: &str,
+    seen: &Option<AttributeValue>,
+    values: &mut HashMap<String, AttributeValue>,
+) -> String {
+    match seen {
+        Some(seen) => {
+            values.insert(name.to_owned(), seen.clone());
+            format!("{attribute} = {name}")
+        }
+        None => format!("attribute_not_exists({attribute})"),
+    }
 }
 
 /// The row that made a condition fail.

@@ -1,6 +1,6 @@
 //! Reads what a report is made of: the ledger, bucket by bucket, and the history of runs.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,8 @@ use crate::tiering::usage::Tally;
 
 /// Reads the whole ledger, a page at a time, and sums it up. Rows that change meanwhile are counted as they are met.
 ///
-/// Fails where a table cannot be read, and on a row that is none: a sum without it would be wrong without a sign of it.
+/// Fails where a table cannot be read. A row that makes no sense is in no sum, but among what is left where it is, and in a
+/// line of the log: one of them must not cost the sight of all others.
 pub async fn gather(
     settings: &Settings,
     ledger: &Ledger,
@@ -43,7 +44,7 @@ pub async fn gather(
             BucketPolicy::Recency(recency) => {
                 let mut rows = ledger.rows(bucket, Columns::All);
                 while let Some(page) = rows.next_page().await? {
-                    for row in &readable(page)? {
+                    for row in &readable(page, &mut tally) {
                         tally.add(row, recency.decide(row, now));
                         progress.add_records(1);
                     }
@@ -56,7 +57,7 @@ pub async fn gather(
                 let learned = learning.of_bucket(bucket, *max_delayed_reads, &CancellationToken::new()).await?;
                 let mut rows = ledger.rows(bucket, Columns::All);
                 while let Some(page) = rows.next_page().await? {
-                    for row in &readable(page)? {
+                    for row in &readable(page, &mut tally) {
                         tally.add(row, learned.as_ref().and_then(|learned| learned.decide(row)));
                         progress.add_records(1);
                     }
@@ -89,12 +90,12 @@ async fn by_frequency(
     let mut census = Census::default();
     let mut rows = ledger.rows(bucket, Columns::All);
     while let Some(page) = rows.next_page().await? {
-        readable(page)?.iter().for_each(|row| census.count(row));
+        page.iter().flatten().for_each(|row| census.count(row));
     }
     let mut cut = census.cut(policy);
     let mut rows = ledger.rows(bucket, Columns::All);
     while let Some(page) = rows.next_page().await? {
-        for row in &readable(page)? {
+        for row in &readable(page, tally) {
             let decision = cut.decide(row);
             tally.add(row, Some(decision));
             progress.add_records(1);
@@ -103,8 +104,18 @@ async fn by_frequency(
     Ok(())
 }
 
-fn readable(page: Vec<Result<LedgerRow, UnreadableRow>>) -> Result<Vec<LedgerRow>> {
-    page.into_iter()
-        .map(|row| row.map_err(|bad| anyhow!("the ledger's row of {} cannot be read: {}", bad.id, bad.problem)))
-        .collect()
+/// The rows that can be read; the others are noted.
+fn readable(page: Vec<Result<LedgerRow, UnreadableRow>>, tally: &mut Tally<'_>) -> Vec<LedgerRow> {
+    let mut rows = Vec::with_capacity(page.len());
+    for row in page {
+        match row {
+            Ok(row) => rows.push(row),
+            Err(UnreadableRow { id, problem }) => {
+                let (bucket, key) = (id.bucket.as_str(), id.key.as_str());
+                tracing::warn!(event = "ledger.row_rejected", bucket, key, problem, "a row cannot be read");
+                tally.unreadable(&id.bucket);
+            }
+        }
+    }
+    rows
 }

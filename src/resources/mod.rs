@@ -257,6 +257,11 @@ impl Resources {
         found(resource, looked)
     }
 
+    /// Looks at all of them, side by side. The findings come in the same order.
+    pub async fn inspect_all(&self, resources: &[Resource]) -> Vec<Finding> {
+        futures::stream::iter(resources).map(|one| self.inspect(one)).buffered(CONCURRENCY).collect().await
+    }
+
     /// Looks at all of them, side by side, and tries what the credentials may do with those that are in order. The findings
     /// come in the same order.
     pub async fn verify_all(&self, resources: &[Resource]) -> Vec<Finding> {

@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Restorer;
-use super::sweep::{Swept, add_problem, count, is_hopeless, would};
+use super::is_hopeless;
+use super::sweep::{Swept, add_problem, count, would};
 use crate::aws::{AwsError, Kind};
 use crate::clock;
 use crate::jobs::Mode;

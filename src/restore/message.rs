@@ -6,8 +6,8 @@ use anyhow::Result;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::Restorer;
-use crate::aws::{AwsError, Kind};
+use super::{Restorer, is_hopeless};
+use crate::aws::AwsError;
 use crate::queue::{Handled, Message};
 use crate::tiering::restore::parse_requests;
 use crate::tiering::s3_event::{BrokenRecord, EventKind, parse_events};
@@ -73,23 +73,17 @@ fn handled(records: Vec<Result<()>>, broken: &[BrokenRecord]) -> Handled {
             1 => format!("{error:#}"),
             n => format!("{error:#} (and {} more)", n - 1),
         };
-        return if errors.iter().any(is_outage) { Handled::Outage { reason } } else { Handled::Retry { reason } };
+        return if errors.iter().filter_map(|e| e.downcast_ref::<AwsError>()).any(is_hopeless) {
+            Handled::Outage { reason }
+        } else {
+            Handled::Retry { reason }
+        };
     }
     if broken.is_empty() {
         return Handled::Done;
     }
     let reasons: Vec<String> = broken.iter().map(|b| format!("record {}: {}", b.index, b.reason)).collect();
     Handled::Rejected { reason: reasons.join("; ") }
-}
-
-/// Whether every other message would meet the same trouble: nothing answers, or the credentials are no good. That one
-/// object may not be touched is no outage.
-fn is_outage(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<AwsError>().is_some_and(|e| match e.kind {
-        Kind::Unreachable => true,
-        Kind::Denied => !e.code.as_deref().is_some_and(|c| c.starts_with("AccessDenied") || c.starts_with("KMS.")),
-        _ => false,
-    })
 }
 
 #[cfg(test)]

@@ -344,6 +344,17 @@ fn is_out_of_reach(error: &AwsError) -> bool {
     error.kind == Kind::NotFound || error.is("InvalidObjectState") || error.is("AccessDenied")
 }
 
+/// Whether every other object would meet the same trouble: nothing answers, or the credentials are no good. That one object
+/// or bucket may not be touched is not that.
+pub(crate) fn is_hopeless(error: &AwsError) -> bool {
+    let names_the_object = match &error.code {
+        Some(code) => code.starts_with("AccessDenied") || code.starts_with("KMS."),
+        // A HEAD has no body to say more in.
+        None => error.status == Some(403) && error.operation.starts_with("Head"),
+    };
+    error.kind == Kind::Unreachable || (error.kind == Kind::Denied && !names_the_object)
+}
+
 /// One lock for each object that is worked on in this process: as many as there are stripes, so two objects may share one,
 /// which costs a wait and nothing else.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::completion::{Back, was};
-use super::{Asked, Completion, Restorer};
+use super::{Asked, Completion, Restorer, is_hopeless};
 use crate::aws::AwsError;
 use crate::clock;
 use crate::jobs::Mode;
@@ -204,9 +204,4 @@ pub(super) fn add_problem(report: &mut SweepReport, problem: String) {
     if report.problems.len() < PROBLEMS_NAMED {
         report.problems.push(problem);
     }
-}
-
-/// Whether no other object would fare better.
-pub(super) fn is_hopeless(error: &AwsError) -> bool {
-    error.is_outage() && !error.is("AccessDenied") && error.operation != "HeadObject"
 }

@@ -89,7 +89,7 @@ impl Item {
 
     pub fn opt_time(&self, name: &str) -> Result<Option<DateTime<Utc>>, ItemError> {
         match self.opt_str(name) {
-            None if self.0.contains_key(name) => Err(wrong(name, "an RFC 3339 time")),
+            None if self.0.get(name).is_some_and(|value| !value.is_null()) => Err(wrong(name, "an RFC 3339 time")),
             None => Ok(None),
             Some(text) => DateTime::parse_from_rfc3339(text)
                 .map(|t| Some(t.with_timezone(&Utc)))

@@ -18,6 +18,7 @@ use super::object::BucketName;
 use super::plan::{BucketSummary, PlannedMove, Summary, Totals, sum_of};
 use super::policy::Decision;
 use super::policy::guard::{Bench, Judgement};
+use super::policy::objection::SkipReason;
 use super::storage_class::StorageClass;
 
 /// Objects with what they take and what storing them costs.
@@ -191,6 +192,11 @@ impl Usage {
         sums.into_iter().map(|((_, class), sum)| (class, sum)).collect()
     }
 
+    /// Rows that could not be read, and so are in no sum.
+    pub fn unreadable_rows(&self) -> u64 {
+        self.moves.total.skipped.get(&SkipReason::Unreadable).copied().unwrap_or(0)
+    }
+
     /// The sum of one age, over all classes.
     pub fn of_age(&self, age: AgeBand) -> Sum {
         let mut all = Sum::default();
@@ -289,6 +295,13 @@ impl<'a> Tally<'a> {
             Judgement::Move(proposal) => usage.moves.add(&PlannedMove::from(proposal)),
             Judgement::Skip { objection, .. } => usage.moves.skip(bucket, objection.reason()),
         }
+    }
+
+    /// Notes a row that cannot be read: there is an object, and nothing else is known of it.
+    pub fn unreadable(&mut self, bucket: &BucketName) {
+        self.open_bucket(bucket, Sum::default());
+        self.usage.moves.consider(bucket);
+        self.usage.moves.skip(bucket, SkipReason::Unreadable);
     }
 
     /// The sums of all rows.

@@ -89,6 +89,20 @@ async fn a_bad_configuration_exits_78_with_all_its_problems() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tierd.toml");
+    std::fs::write(&file, "[ingest]\nenabled = false\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tierd"));
+    command.args(["check", "--offline", "--config"]).arg(&file).env("RUST_BACKTRACE", "0");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+}
+
+#[tokio::test]
 async fn check_offline_prints_the_effective_configuration_and_the_next_times() {
     let output = check_offline("ingest.enabled = false\nprovision.sweep_schedule = \"rate(1 hour)\"\n").await;
     let said = stdout(&output);
@@ -189,4 +203,22 @@ async fn status_without_a_state_table_exits_69() {
     let mut command = world.tierd(&["status"]);
     let output = command.env("TIERD__STATE__TABLE", world.named("absent")).output().await.unwrap();
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn a_job_without_a_state_table_exits_69_with_a_report_and_says_what_helps() {
+    let world = World::new("jobnostate", "").await;
+    world.dynamodb().delete_table().table_name(&world.settings().state.table).send().await.unwrap();
+    for job in ["ingest", "reconcile", "transition", "sweep"] {
+        let (code, report) = world.run_json(&["job", job]).await;
+        let said = (code, report["job"].as_str(), report["outcome"].as_str());
+        assert_eq!(said, (69, Some(job), Some("failed")), "{report:#}");
+        assert!(report["problems"][0].as_str().unwrap().contains("ResourceNotFoundException"), "{report:#}");
+    }
+    let output = world.run(&["job", "ingest"]).await;
+    assert!(stderr(&output).contains("`tierd init`"), "{}", stderr(&output));
+    for restore in [&["restore", "s3://siuu1/k"][..], &["restore", "--status", "s3://siuu1/k"]] {
+        let output = world.run(restore).await;
+        assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    }
 }

@@ -83,6 +83,7 @@ async fn the_daemon_is_healthy_once_it_is_ready_and_drains_at_sigterm() {
     daemon.until("daemon.stopped").await;
     assert_eq!(daemon.code(Duration::from_secs(10)).await, Some(0));
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(world.run(&["healthcheck"]).await.status.code(), Some(1), "no daemon runs any more");
 }
 
 #[tokio::test]

@@ -234,7 +234,7 @@ fn log_file(bucket: &str, key: &str) -> Vec<u8> {
 #[tokio::test]
 async fn the_whole_loop_runs_under_exactly_the_policies_that_tierd_prints() {
     let logs = format!("iamlogs{}", std::process::id());
-    let world = World::new("iam", &LOOP.replace("LOGS", &logs)).await;
+    let world = World::steady("iam", &LOOP.replace("LOGS", &logs)).await;
     world
         .s3()
         .create_bucket()
@@ -363,7 +363,7 @@ async fn replication_runs_under_exactly_its_own_policy() {
 
 #[tokio::test]
 async fn the_gate_refuses_what_no_policy_allows() {
-    let world = World::new("iamgate", "").await;
+    let world = World::steady("iamgate", "").await;
     let gate = Gate::before(harness::endpoint()).await;
     let thief = Person { world: &world, gate: gate.clone(), environment: Vec::new() };
     thief.is_given("check").await;
@@ -377,7 +377,7 @@ async fn the_gate_refuses_what_no_policy_allows() {
 
 #[tokio::test]
 async fn iam_prints_one_document_and_asks_for_the_account_if_nobody_names_it() {
-    let world = World::new("iamcli", "").await;
+    let world = World::steady("iamcli", "").await;
     let output = world.run(&["iam"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");

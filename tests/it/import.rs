@@ -81,7 +81,7 @@ fn check_figures(report: &Value, figures: &[(&str, u64)]) {
 
 #[tokio::test]
 async fn what_is_of_one_object_is_carried_over_once_and_the_rest_is_reported() {
-    let world = World::new("import", "").await;
+    let world = World::steady("import", "").await;
     let (ours, rows, gone) = (world.bucket("ours").await, world.bucket("rows").await, world.named("gone"));
     world.put(&world.bucket("foreign").await, "not ours", 1, "STANDARD").await;
     user_with(&world, &ours).await;
@@ -167,7 +167,7 @@ async fn read_row_without_mark(world: &World, bucket: &str, key: &str) -> BTreeM
 
 #[tokio::test]
 async fn ingest_and_reconcile_go_on_with_an_imported_row() {
-    let world = World::new("importon", "").await;
+    let world = World::steady("importon", "").await;
     let bucket = world.bucket("b").await;
     user_with(&world, &bucket).await;
     let etag = world.put(&bucket, "k", 1, "STANDARD").await;
@@ -208,7 +208,7 @@ async fn ingest_and_reconcile_go_on_with_an_imported_row() {
 #[tokio::test]
 async fn nothing_is_imported_where_not_everything_is_known() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "importnot", "").await;
+    let world = World::steady_at(&proxy.endpoint, "importnot", "").await;
     let (seen, unseen) = (world.bucket("seen").await, world.bucket("unseen").await);
     for bucket in [&seen, &unseen] {
         user_with(&world, bucket).await;
@@ -247,7 +247,7 @@ async fn nothing_is_imported_where_not_everything_is_known() {
 #[tokio::test]
 async fn an_import_that_breaks_off_is_taken_up_by_the_next_and_counts_once() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "importbreak", "ledger.write_concurrency = 2").await;
+    let world = World::steady_at(&proxy.endpoint, "importbreak", "ledger.write_concurrency = 2").await;
     let bucket = world.bucket("b").await;
     user_with(&world, &bucket).await;
     let table = old_table(&world).await;

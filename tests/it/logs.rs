@@ -12,6 +12,8 @@ use tierd::tiering::access::AccessUpdate;
 use tierd::tiering::evidence::{AccessDelta, DayAccess};
 use tierd::tiering::object::ObjectId;
 
+use crate::world::World;
+
 /// What a batch would tell of an object that was written `count` times on the day of `latest`.
 pub fn written(object: ObjectId, count: u64, latest: DateTime<Utc>) -> AccessUpdate {
     let day = i32::try_from(latest.timestamp().div_euclid(86_400)).expect("a day");
@@ -119,6 +121,50 @@ pub fn cloudtrail_key(before: &str, account: &str, region: &str, published: &str
 /// The key of a file of a trail of one account.
 pub fn simple_key(published: &str, id: &str) -> String {
     cloudtrail_key("AWSLogs/", "111111111111", "ap-northeast-1", published, id)
+}
+
+/// An access as a log tells it and as a trace does.
+pub struct Access {
+    pub event: Event,
+    pub op: &'static str,
+    pub bytes: u64,
+    pub size: Option<u64>,
+}
+
+impl Access {
+    pub fn new(id: u64, at: &str, bucket: &str, key: &str, op: &'static str, bytes: u64) -> Self {
+        let name = match op {
+            "PUT" => "PutObject",
+            "GET" => "GetObject",
+            _ => "DeleteObject",
+        };
+        let size = (op == "PUT").then_some(bytes);
+        Self { event: Event { name, ..Event::put(id, at, bucket, key) }, op, bytes, size }
+    }
+
+    pub fn record(&self) -> Value {
+        let (received, sent) = if self.op == "PUT" { (self.bytes, 0) } else { (0, self.bytes) };
+        let mut record = self.event.record();
+        record["additionalEventData"] =
+            json!({ "bytesTransferredIn": received as f64, "bytesTransferredOut": sent as f64 });
+        record
+    }
+
+    /// A line of a trace.
+    pub fn line(&self) -> String {
+        let Event { time, bucket, key, .. } = &self.event;
+        let size = self.size.map_or(String::new(), |size| size.to_string());
+        let key = key.as_deref().expect("a key");
+        format!("{},{bucket},{key},{},{},{size}\n", time.to_rfc3339(), self.op, self.bytes)
+    }
+}
+
+/// Puts a log file of `accesses` into the bucket of a trail.
+pub async fn put_log(world: &World, trail: &str, published: &str, id: &str, accesses: &[&Access]) {
+    let records: Vec<Value> = accesses.iter().map(|access| access.record()).collect();
+    let body = gzip(json!({ "Records": records }).to_string().as_bytes());
+    let key = simple_key(published, id);
+    world.s3().put_object().bucket(trail).key(key).body(body.into()).send().await.unwrap();
 }
 
 /// What a ledger should say: object → (count, latest).

@@ -74,7 +74,7 @@ async fn plan_to(world: &World, name: &str) -> (String, Vec<Value>) {
 #[tokio::test]
 async fn a_plan_says_what_a_run_would_do_and_sends_nothing_that_changes_anything() {
     let proxy = Proxy::start(harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "planlooks", OPEN).await;
+    let world = World::steady_at(&proxy.endpoint, "planlooks", OPEN).await;
     let bucket = some_objects(&world).await;
     let state_before = world.app.state.history("transition").await.unwrap().len();
     proxy.take_requests();
@@ -125,7 +125,7 @@ async fn a_plan_says_what_a_run_would_do_and_sends_nothing_that_changes_anything
 
 #[tokio::test]
 async fn what_is_planned_is_what_is_applied_and_only_once() {
-    let world = World::new("planapply", OPEN).await;
+    let world = World::steady("planapply", OPEN).await;
     let bucket = some_objects(&world).await;
     let (file, lines) = plan_to(&world, "plan.jsonl").await;
     assert_eq!(lines.len(), 3, "a move a line, and nothing else");
@@ -169,7 +169,7 @@ async fn what_is_planned_is_what_is_applied_and_only_once() {
 
 #[tokio::test]
 async fn what_has_changed_since_the_plan_is_left_alone_and_named() {
-    let world = World::new("planchanged", OPEN).await;
+    let world = World::steady("planchanged", OPEN).await;
     let bucket = some_objects(&world).await;
     object(&world, &bucket, "as planned", MIB, "STANDARD", 1, 45).await;
     let whole = world.bucket("whole").await;
@@ -203,7 +203,7 @@ async fn what_has_changed_since_the_plan_is_left_alone_and_named() {
 
 #[tokio::test]
 async fn a_plan_that_cannot_be_read_to_its_end_moves_nothing() {
-    let world = World::new("planbroken", OPEN).await;
+    let world = World::steady("planbroken", OPEN).await;
     let bucket = some_objects(&world).await;
     let (file, _) = plan_to(&world, "plan.jsonl").await;
     let good = std::fs::read_to_string(&file).unwrap();
@@ -239,7 +239,7 @@ async fn a_plan_that_cannot_be_read_to_its_end_moves_nothing() {
 
 #[tokio::test]
 async fn guards_and_caps_of_the_day_hold_for_a_plan_of_the_day_before() {
-    let mut world = World::new("planguards", OPEN).await;
+    let mut world = World::steady("planguards", OPEN).await;
     let bucket = some_objects(&world).await;
     let versioned = world.bucket("v").await;
     object(&world, &versioned, "k", MIB, "STANDARD", 1, 45).await;
@@ -259,7 +259,7 @@ async fn guards_and_caps_of_the_day_hold_for_a_plan_of_the_day_before() {
 #[tokio::test]
 async fn a_plan_is_held_against_the_rows_and_guards_of_today() {
     let proxy = Proxy::start(harness::endpoint()).await;
-    let mut world = World::at(&proxy.endpoint, "planrecheck", OPEN).await;
+    let mut world = World::steady_at(&proxy.endpoint, "planrecheck", OPEN).await;
     let bucket = some_objects(&world).await;
     for key in ["late log", "as planned", "young", "forgotten"] {
         object(&world, &bucket, key, MIB, "STANDARD_IA", 2, 120).await;
@@ -312,7 +312,7 @@ async fn a_plan_is_held_against_the_rows_and_guards_of_today() {
 
 #[tokio::test]
 async fn a_plan_comes_by_a_pipe_as_well_and_waits_for_nobody() {
-    let world = World::new("planpipe", OPEN).await;
+    let world = World::steady("planpipe", OPEN).await;
     let bucket = some_objects(&world).await;
     let (file, _) = plan_to(&world, "plan.jsonl").await;
     let Taken::Mine(lease) = world.app.state.take_lease("job#transition").await.unwrap() else { panic!("it is free") };
@@ -334,7 +334,7 @@ async fn a_plan_comes_by_a_pipe_as_well_and_waits_for_nobody() {
 
 #[tokio::test]
 async fn an_object_is_explained_under_each_policy() {
-    let world = World::new("planexplain", OPEN).await;
+    let world = World::steady("planexplain", OPEN).await;
     let bucket = some_objects(&world).await;
     let tag = Tag::builder().key("RestoreRequested").value("true").build().unwrap();
     let tagging = Tagging::builder().tag_set(tag).build().unwrap();
@@ -399,7 +399,7 @@ async fn an_object_is_explained_under_each_policy() {
 
 #[tokio::test]
 async fn what_is_not_there_is_explained_as_such() {
-    let world = World::new("planabsent", "").await;
+    let world = World::steady("planabsent", "").await;
     let bucket = world.bucket("b").await;
     let uri = |key: &str| format!("s3://{bucket}/{key}");
 
@@ -441,7 +441,7 @@ async fn what_is_not_there_is_explained_as_such() {
 
 #[tokio::test]
 async fn a_price_table_of_ones_own_is_what_plans_go_by() {
-    let mut world = World::new("planprices", OPEN).await;
+    let mut world = World::steady("planprices", OPEN).await;
     some_objects(&world).await;
     let before = world.run_json(&["plan"]).await.1;
     let table = include_str!("../../config/prices/ap-northeast-1.toml");

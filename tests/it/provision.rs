@@ -239,6 +239,31 @@ async fn any_user_id_gets_exactly_one_bucket_with_all_its_settings() {
 }
 
 #[tokio::test]
+async fn a_null_or_an_empty_text_is_no_bucket_yet() {
+    let world = world("empty").await;
+    let empty = [("null", AttributeValue::Null(true)), ("text", AttributeValue::S(String::new()))];
+    let settings = &world.settings().users;
+    for (id, uri) in empty.clone() {
+        world
+            .dynamodb()
+            .put_item()
+            .table_name(&settings.table)
+            .item(&settings.key, AttributeValue::S(id.to_owned()))
+            .item(&settings.uri_attribute, uri)
+            .send()
+            .await
+            .expect("a row");
+    }
+    let report = sweep(&world, Mode::Real).await;
+    assert_eq!((report.users, report.provisioned, report.failed), (2, 2, 0), "{report:?}");
+    let owners: Vec<Option<String>> = buckets(&world, "empty").await.into_values().collect();
+    assert_eq!(owners, [Some("null".to_owned()), Some("text".to_owned())]);
+    for (id, _) in empty {
+        assert!(world.bucket_uri(id).await.expect("a URI").starts_with("s3://empty-"), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_user_waits_about_a_second() {
     let world = world("pvlat").await;
     let running = Running::start(&world.app).await;

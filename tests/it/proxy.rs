@@ -1,7 +1,7 @@
 //! A proxy in front of the emulator that writes down every request and does to some what a network or AWS would do on a
 //! bad day. A request a connection, which is slow and simple.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,6 +85,9 @@ struct Shared {
     change: Mutex<Option<Change>>,
     /// Requests that the emulator may still have to do.
     under_way: AtomicUsize,
+    /// Held by the one request that the emulator does, where it is to do them [one at a time](Proxy::one_at_a_time).
+    gate: tokio::sync::Mutex<()>,
+    one_at_a_time: AtomicBool,
 }
 
 /// The proxy; it ends with this value.
@@ -129,6 +132,12 @@ impl Proxy {
     /// Has every request from now on changed before it is judged and sent on.
     pub fn change(&self, change: impl Fn(&mut Request) + Send + 'static) {
         *self.shared.change.lock().unwrap() = Some(Box::new(change));
+    }
+
+    /// Sends requests on one at a time from now on. AWS copies an object with the tags that it has in one step; the emulator,
+    /// whose requests are threads, does not, and can write tags back that were taken off meanwhile.
+    pub fn one_at_a_time(&self) {
+        self.shared.one_at_a_time.store(true, Ordering::SeqCst);
     }
 
     /// Whether nothing is on its way to the emulator.
@@ -190,7 +199,7 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
     let fault = shared.judge.lock().unwrap().as_mut().and_then(|judge| judge(&request));
     shared.requests.lock().unwrap().push(request.clone());
     let under_way = UnderWay::begin(shared);
-    let forward = || forward(&head, &request.body, upstream);
+    let forward = || forward(&head, &request.body, upstream, shared);
     let answer = match fault {
         Some(Fault::Answer(status, kind, text)) => format!(
             "HTTP/1.1 {status} Fault\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
@@ -222,7 +231,7 @@ async fn serve(mut client: TcpStream, upstream: &str, shared: &Shared) -> std::i
         }
         Some(Fault::LeaveOut { but }) => {
             let (asked, unprocessed) = split_keys(&request.body, but);
-            with_unprocessed(&self::forward(&head, &asked, upstream).await?, &unprocessed)
+            with_unprocessed(&self::forward(&head, &asked, upstream, shared).await?, &unprocessed)
         }
         Some(Fault::Twice) => {
             forward().await?;
@@ -266,7 +275,11 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Sends a request on and gives the whole answer.
-async fn forward(head: &str, body: &[u8], upstream: &str) -> std::io::Result<Vec<u8>> {
+async fn forward(head: &str, body: &[u8], upstream: &str, shared: &Shared) -> std::io::Result<Vec<u8>> {
+    let _gate = match shared.one_at_a_time.load(Ordering::SeqCst) {
+        true => Some(shared.gate.lock().await),
+        false => None,
+    };
     let mut server = TcpStream::connect(upstream).await?;
     let kept = head.lines().filter(|line| {
         let name = line.split(':').next().unwrap_or_default();

@@ -55,7 +55,7 @@ async fn attribute(world: &World, bucket: &str, key: &str, name: &str) -> Option
 
 #[tokio::test]
 async fn rows_follow_the_listing_and_keep_their_history() {
-    let world = World::new("recfollow", "").await;
+    let world = World::steady("recfollow", "").await;
     let bucket = world.bucket("b").await;
     let fresh = world.put(&bucket, "fresh", 10, "STANDARD_IA").await;
     let new = world.put(&bucket, "replaced", 20, "STANDARD").await;
@@ -104,7 +104,7 @@ async fn rows_follow_the_listing_and_keep_their_history() {
 
 #[tokio::test]
 async fn unknown_objects_are_adopted_in_buckets_with_rows_and_in_those_of_users() {
-    let world = World::new("recadopt", "reconcile.adopt = true").await;
+    let world = World::steady("recadopt", "reconcile.adopt = true").await;
     let (with_rows, of_user) = (world.bucket("rows").await, world.bucket("user").await);
     world.put(&world.bucket("foreign").await, "not ours", 5, "STANDARD").await;
     world.put(&with_rows, "new", 5, "STANDARD").await;
@@ -132,7 +132,7 @@ async fn unknown_objects_are_adopted_in_buckets_with_rows_and_in_those_of_users(
 
 #[tokio::test]
 async fn a_used_row_outlives_a_listing_that_is_older() {
-    let world = World::new("recyoung", "").await;
+    let world = World::steady("recyoung", "").await;
     let bucket = world.bucket("b").await;
     let later = "2999-01-01T00:00:00Z";
     row(&world, &bucket, "just used", &[("count", "1"), ("event_time", later)]).await;
@@ -143,7 +143,8 @@ async fn a_used_row_outlives_a_listing_that_is_older() {
 
 #[tokio::test]
 async fn the_breaker_keeps_rows_and_lets_the_rest_be_done() {
-    let world = World::new("recbreak", "reconcile.max_drop_fraction = 0.5\nreconcile.min_rows_for_breaker = 4").await;
+    let world =
+        World::steady("recbreak", "reconcile.max_drop_fraction = 0.5\nreconcile.min_rows_for_breaker = 4").await;
     let bucket = world.bucket("b").await;
     world.put(&bucket, "there", 5, "STANDARD").await;
     for key in ["a", "b", "c", "there"] {
@@ -160,7 +161,7 @@ async fn the_breaker_keeps_rows_and_lets_the_rest_be_done() {
 
 #[tokio::test]
 async fn a_bucket_that_is_gone_loses_its_rows() {
-    let world = World::new("recgone", "reconcile.min_rows_for_breaker = 0").await;
+    let world = World::steady("recgone", "reconcile.min_rows_for_breaker = 0").await;
     let bucket = world.named("never-made");
     for key in ["a", "b", "c"] {
         ingested(&world, &bucket, key, 1).await;
@@ -174,7 +175,7 @@ async fn a_bucket_that_is_gone_loses_its_rows() {
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_left_alone_and_told_of() {
-    let world = World::new("recbad", "reconcile.adopt = true").await;
+    let world = World::steady("recbad", "reconcile.adopt = true").await;
     let bucket = world.bucket("b").await;
     world.put(&bucket, "bad and there", 5, "STANDARD").await;
     world.put(&bucket, "good", 5, "STANDARD").await;
@@ -193,7 +194,7 @@ async fn a_row_that_cannot_be_read_is_left_alone_and_told_of() {
 
 #[tokio::test]
 async fn a_thousand_keys_in_awkward_order_are_matched_one_by_one() {
-    let world = World::new("recorder", "ledger.write_concurrency = 4").await;
+    let world = World::steady("recorder", "ledger.write_concurrency = 4").await;
     let bucket = world.bucket("b").await;
     // UTF-16 and UTF-8 disagree about U+FFxx and U+1xxxx; encodings disagree about the others.
     let mut keys: Vec<String> = [
@@ -269,7 +270,8 @@ async fn a_listing_that_is_not_whole_leaves_its_bucket_as_it_was() {
     const END: &str = "</ListBucketResult>";
     let proxy = Proxy::start(crate::harness::endpoint()).await;
     let world =
-        World::at(&proxy.endpoint, "recbroken", "reconcile.max_drop_fraction = 1.0\nreconcile.concurrency = 16").await;
+        World::steady_at(&proxy.endpoint, "recbroken", "reconcile.max_drop_fraction = 1.0\nreconcile.concurrency = 16")
+            .await;
     let denied = || Fault::s3_error(403, "AccessDenied");
     let xml = |text: &'static str| Fault::Answer(200, "application/xml", text);
     // What the first page and those after it are.
@@ -336,7 +338,7 @@ async fn a_listing_that_is_not_whole_leaves_its_bucket_as_it_was() {
 #[tokio::test]
 async fn an_empty_listing_empties_no_ledger() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "recempty", "reconcile.min_rows_for_breaker = 4").await;
+    let world = World::steady_at(&proxy.endpoint, "recempty", "reconcile.min_rows_for_breaker = 4").await;
     let bucket = with_rows(&world, "b").await;
     let before = rows_of(&world, &bucket).await;
     let victim = bucket.clone();
@@ -354,7 +356,7 @@ async fn an_empty_listing_empties_no_ledger() {
 #[tokio::test]
 async fn a_page_that_fails_is_asked_for_again() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "recretry", "").await;
+    let world = World::steady_at(&proxy.endpoint, "recretry", "").await;
     let bucket = with_rows(&world, "b").await;
     let victim = bucket.clone();
     let mut failures = 0;
@@ -378,7 +380,7 @@ async fn a_page_that_fails_is_asked_for_again() {
 #[tokio::test]
 async fn a_row_that_is_used_while_it_is_about_to_be_dropped_stays() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, "recused", "").await;
+    let world = World::steady_at(&proxy.endpoint, "recused", "").await;
     let bucket = world.bucket("b").await;
     ingested(&world, &bucket, "gone", 3).await;
     let (about_to, go_on) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));

@@ -102,7 +102,7 @@ async fn record_runs(world: &World) {
 
 #[tokio::test]
 async fn a_ledger_becomes_a_page_a_table_and_text() {
-    let world = World::new("report", SETTINGS).await;
+    let world = World::steady("report", SETTINGS).await;
     let rows = rows_of_users();
     put_rows(&world, &rows).await;
     record_runs(&world).await;
@@ -136,7 +136,7 @@ async fn a_ledger_becomes_a_page_a_table_and_text() {
 
 #[tokio::test]
 async fn under_frequency_the_report_shows_the_moves_of_ranks() {
-    let world = World::new("reportfreq", &format!("{SETTINGS}\ntransition.policy = \"frequency\"")).await;
+    let world = World::steady("reportfreq", &format!("{SETTINGS}\ntransition.policy = \"frequency\"")).await;
     let row = |key: &str, idle| item("siuu1-1700000000", key, "STANDARD", 900 * MIB, TimeDelta::days(idle));
     put_rows(&world, &[row("a", 1), row("b", 2), row("c", 300), row("d", 400)]).await;
     let file = world.dir.path().join("report.csv");
@@ -149,8 +149,27 @@ async fn under_frequency_the_report_shows_the_moves_of_ranks() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_is_named_and_costs_the_others_nothing() {
+    for policy in ["recency", "frequency", "adaptive"] {
+        let world = World::new("reportodd", &format!("{SETTINGS}\ntransition.policy = \"{policy}\"")).await;
+        let mut rows: Vec<_> =
+            ["a", "b", "c"].map(|key| item("siuuodd-1", key, "STANDARD", MIB, TimeDelta::days(3))).into();
+        rows[1].insert("count".to_owned(), AttributeValue::S("many".to_owned()));
+        put_rows(&world, &rows).await;
+        let output = world.run(&["report"]).await;
+        let (page, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{policy}: {log}");
+        assert!(
+            page.contains("2.00 MiB") && page.contains("their rows in the ledger cannot be read"),
+            "{policy}: {page}"
+        );
+        assert!(log.contains("ledger.row_rejected") && log.contains("\"key\":\"b\""), "{policy}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn a_report_of_nothing_says_so_and_one_without_a_ledger_is_69() {
-    let world = World::new("reportempty", SETTINGS).await;
+    let world = World::steady("reportempty", SETTINGS).await;
     let output = world.run(&["report"]).await;
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("the ledger is empty"));

@@ -70,6 +70,27 @@ async fn expedited_that_cannot_be_had_becomes_standard_at_once_and_it_is_said() 
 }
 
 #[tokio::test]
+async fn an_object_that_may_not_be_seen_is_a_line_among_the_others() {
+    let proxy = Proxy::start(harness::endpoint()).await;
+    let world = World::at(&proxy.endpoint, "rtdenied", ALONE).await;
+    let bucket = world.bucket("b").await;
+    let (ours, other) = (id(&bucket, "ours"), id(&bucket, "not-ours"));
+    archived(&world, &ours, "GLACIER").await;
+    proxy.fault(|request| {
+        let hidden = request.method == "HEAD" && request.path.contains("not-ours");
+        hidden.then_some(Fault::Answer(403, "application/xml", ""))
+    });
+    let both = [ours.to_string(), other.to_string()];
+    let (code, said) = world.run_json(&["restore", &both[0], &both[1]]).await;
+    let outcomes = [&said["objects"][0]["outcome"], &said["objects"][1]["outcome"]];
+    assert_eq!((code, outcomes), (1, [&json!("requested"), &json!("refused")]), "{said}");
+    let (code, said) = world.run_json(&["restore", "--status", &both[1], &both[0]]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said["objects"][0]["reason"].as_str().unwrap().contains("HTTP 403"), "{said}");
+    assert_eq!(said["objects"][1]["class"], "GLACIER", "{said}");
+}
+
+#[tokio::test]
 async fn an_archive_of_intelligent_tiering_is_asked_without_days_and_settled_where_it_is() {
     let mut world = World::new("rtint", ALONE).await;
     let object = id(&world.named("b"), "k");

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::logs::{self, Event};
+use crate::logs::{self, Access, put_log};
 use crate::world::World;
 
 async fn simulate(directory: &std::path::Path, args: &[&str]) -> Output {
@@ -127,54 +127,12 @@ async fn bad_lines_are_named_and_left_out_and_nothing_else_is_lost() {
     assert!(errors.contains("the header lacks the column \"time\""), "{errors}");
 }
 
-/// An access as a log tells it and as a trace does.
-struct Access {
-    event: Event,
-    op: &'static str,
-    bytes: u64,
-    size: Option<u64>,
-}
-
-impl Access {
-    fn new(id: u64, at: &str, bucket: &str, key: &str, op: &'static str, bytes: u64) -> Self {
-        let name = match op {
-            "PUT" => "PutObject",
-            "GET" => "GetObject",
-            _ => "DeleteObject",
-        };
-        let size = (op == "PUT").then_some(bytes);
-        Self { event: Event { name, ..Event::put(id, at, bucket, key) }, op, bytes, size }
-    }
-
-    fn record(&self) -> Value {
-        let (received, sent) = if self.op == "PUT" { (self.bytes, 0) } else { (0, self.bytes) };
-        let mut record = self.event.record();
-        record["additionalEventData"] =
-            json!({ "bytesTransferredIn": received as f64, "bytesTransferredOut": sent as f64 });
-        record
-    }
-
-    fn line(&self) -> String {
-        let Event { time, bucket, key, .. } = &self.event;
-        let size = self.size.map_or(String::new(), |size| size.to_string());
-        let key = key.as_deref().expect("a key");
-        format!("{},{bucket},{key},{},{},{size}\n", time.to_rfc3339(), self.op, self.bytes)
-    }
-}
-
 /// A world with a log bucket and a data bucket; gives their names.
 async fn world_with_logs(test: &str) -> (World, String, String) {
-    let mut world = World::new(test, "").await;
+    let mut world = World::steady(test, "").await;
     let (trail, data) = (world.bucket("trail").await, world.bucket("data").await);
     world.reconfigure(&format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{trail}\"")).await;
     (world, trail, data)
-}
-
-async fn put_log(world: &World, trail: &str, published: &str, id: &str, accesses: &[&Access]) {
-    let records: Vec<Value> = accesses.iter().map(|access| access.record()).collect();
-    let body = logs::gzip(json!({ "Records": records }).to_string().as_bytes());
-    let key = logs::simple_key(published, id);
-    world.s3().put_object().bucket(trail).key(key).body(body.into()).send().await.unwrap();
 }
 
 async fn rows_of(world: &World, table: &str) -> i32 {

@@ -4,6 +4,7 @@
 pub mod adaptive;
 mod archives;
 mod faults;
+mod months;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -101,7 +102,7 @@ async fn every_class_goes_to_every_class_that_it_can_go_to() {
             format!("[[transition.bucket]]\nprefix = \"c{i}-\"\n[[transition.bucket.recency]]\nclass = \"{class}\"\n")
         })
         .collect();
-    let world = World::new("traclasses", &format!("{NO_GUARDS}{overrides}")).await;
+    let world = World::steady("traclasses", &format!("{NO_GUARDS}{overrides}")).await;
     let sources = StorageClass::MANAGED.into_iter().chain([StorageClass::ReducedRedundancy]);
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
     let mut moved = 0;
@@ -193,7 +194,7 @@ async fn put_rich(world: &World, bucket: &str, key: &str, body: Vec<u8>) {
 
 #[tokio::test]
 async fn a_move_keeps_everything() {
-    let world = World::new("trakeep", &always("STANDARD_IA")).await;
+    let world = World::steady("trakeep", &always("STANDARD_IA")).await;
     let bucket = world.bucket("b").await;
     for key in AWKWARD {
         put_rich(&world, &bucket, key, key.as_bytes().to_vec()).await;
@@ -217,7 +218,7 @@ async fn a_move_keeps_everything() {
 #[tokio::test]
 async fn a_copy_in_parts_keeps_everything() {
     let extra = "transition.multipart_threshold = \"5MiB\"\ntransition.multipart_part_size = \"5MiB\"";
-    let world = World::new("traparts", &format!("{extra}\n{}", always("GLACIER_IR"))).await;
+    let world = World::steady("traparts", &format!("{extra}\n{}", always("GLACIER_IR"))).await;
     let bucket = world.bucket("b").await;
     let key = AWKWARD[0];
     let body: Vec<u8> = (0..12_345_678_u32).map(|i| (i % 251) as u8).collect();
@@ -249,7 +250,7 @@ async fn a_copy_in_parts_keeps_everything() {
 
 #[tokio::test]
 async fn the_ledger_follows_an_object_whose_etag_changes() {
-    let world = World::new("traetag", &always("STANDARD_IA")).await;
+    let world = World::steady("traetag", &always("STANDARD_IA")).await;
     let bucket = world.bucket("b").await;
     let s3 = world.s3();
     let upload = s3.create_multipart_upload().bucket(&bucket).key("k").send().await.unwrap().upload_id.unwrap();
@@ -302,7 +303,7 @@ fn model(rows: &[(String, u64, i64)]) -> (HashMap<String, &'static str>, HashMap
 #[tokio::test]
 async fn both_policies_do_what_a_naive_model_says() {
     let overrides = "[[transition.bucket]]\nprefix = \"freq-\"\npolicy = \"frequency\"\n";
-    let world = World::new("tramodel", &format!("{NO_GUARDS}{overrides}")).await;
+    let world = World::steady("tramodel", &format!("{NO_GUARDS}{overrides}")).await;
     let buckets = [world.bucket("rec").await, world.bucket("freq").await];
     let mut keys: Vec<String> = AWKWARD.map(str::to_owned).to_vec();
     keys.extend((0..289).map(|i| format!("{}/{i:03}+{}", i % 7, char::from_u32(0x4e00 + i).unwrap())));
@@ -343,7 +344,7 @@ async fn both_policies_do_what_a_naive_model_says() {
 
 #[tokio::test]
 async fn guards_name_what_they_keep_back() {
-    let world = World::new("traguards", "").await;
+    let world = World::steady("traguards", "").await;
     let bucket = world.bucket("b").await;
     world.put(&bucket, "small", 1000, "STANDARD").await;
     world.put(&bucket, "unseen", 200_000, "STANDARD").await;
@@ -364,7 +365,8 @@ async fn guards_name_what_they_keep_back() {
 
 #[tokio::test]
 async fn an_archived_object_that_is_wanted_again_is_asked_for_and_comes_back() {
-    let world = World::new("trapromote", &format!("transition.promote_archived = true\n{}", always("STANDARD"))).await;
+    let world =
+        World::steady("trapromote", &format!("transition.promote_archived = true\n{}", always("STANDARD"))).await;
     let bucket = world.bucket("b").await;
     let key = "보관/a+b.bin";
     world.put(&bucket, key, 200_000, "GLACIER").await;
@@ -382,7 +384,7 @@ async fn an_archived_object_that_is_wanted_again_is_asked_for_and_comes_back() {
 
 #[tokio::test]
 async fn caps_are_kept_and_a_dry_run_changes_nothing() {
-    let world = World::new("tracaps", &format!("transition.max_objects = 2\n{}", always("GLACIER"))).await;
+    let world = World::steady("tracaps", &format!("transition.max_objects = 2\n{}", always("GLACIER"))).await;
     let bucket = world.bucket("b").await;
     for key in ["a", "b", "c"] {
         world.put(&bucket, key, 1 << 20, "STANDARD").await;
@@ -401,7 +403,7 @@ async fn caps_are_kept_and_a_dry_run_changes_nothing() {
 
 #[tokio::test]
 async fn an_object_that_is_not_what_was_planned_is_left_alone() {
-    let world = World::new("trachanged", &always("STANDARD_IA")).await;
+    let world = World::steady("trachanged", &always("STANDARD_IA")).await;
     let bucket = world.bucket("b").await;
     for key in ["changed", "gone", "there"] {
         world.put(&bucket, key, 10, "STANDARD").await;
@@ -422,7 +424,7 @@ async fn an_object_that_is_not_what_was_planned_is_left_alone() {
 async fn buckets_that_keep_versions_are_treated_as_configured() {
     for (how, moved, versions) in [("skip", 0, 1), ("copy", 1, 2), ("copy-and-delete-previous", 1, 1)] {
         let extra = format!("transition.versioned_buckets = \"{how}\"\n{}", always("STANDARD_IA"));
-        let world = World::new("traversions", &extra).await;
+        let world = World::steady("traversions", &extra).await;
         let bucket = world.bucket("b").await;
         let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
         world.s3().put_bucket_versioning().bucket(&bucket).versioning_configuration(enabled).send().await.unwrap();
@@ -488,7 +490,7 @@ async fn run_until(world: &World, stop: &CancellationToken) -> Value {
 #[tokio::test]
 async fn every_copy_carries_its_conditions() {
     let extra = "transition.multipart_threshold = \"5MiB\"\ntransition.multipart_part_size = \"5MiB\"";
-    let mut world = World::new("traconditions", &format!("{extra}\n{}", always("STANDARD_IA"))).await;
+    let mut world = World::steady("traconditions", &format!("{extra}\n{}", always("STANDARD_IA"))).await;
     let bucket = world.bucket("b").await;
     let mut etags = HashMap::new();
     for (key, size) in [("small", 10), ("large", 11 << 20)] {
@@ -588,7 +590,7 @@ async fn a_concurrent_write_wins_and_a_conflict_is_looked_at_again() {
         ),
         (mock!(aws_sdk_s3::Client::copy_object).then_error(|| refused("NoSuchKey")), 0, json!({"gone": 1}), 1),
     ] {
-        let mut world = World::new("tramock", &always("STANDARD_IA")).await;
+        let mut world = World::steady("tramock", &always("STANDARD_IA")).await;
         let place = [
             ("count", "4"),
             ("event_time", "2024-01-02T03:04:05Z"),

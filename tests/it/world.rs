@@ -30,7 +30,13 @@ pub struct World {
     /// What the configuration file holds, besides the names.
     extra: String,
     endpoint: String,
+    lease: &'static str,
 }
+
+/// For daemons that die: soon taken over from.
+const SHORT_LEASE: &str = "5s";
+/// For jobs that nobody kills: not lost when the machine is busy and the emulator long in answering.
+const LONG_LEASE: &str = "2m";
 
 impl World {
     /// Tables and queues of this test's own. `extra` is added to the configuration, as TOML.
@@ -40,15 +46,29 @@ impl World {
 
     /// The same, speaking through another address (a proxy in front of the emulator).
     pub async fn at(endpoint: &str, test: &str, extra: &str) -> Self {
+        Self::with_lease(endpoint, test, extra, SHORT_LEASE).await
+    }
+
+    /// A world in which no holder of a lease dies, unless `extra` sets `state.lease`.
+    pub async fn steady(test: &str, extra: &str) -> Self {
+        Self::steady_at(harness::endpoint(), test, extra).await
+    }
+
+    pub async fn steady_at(endpoint: &str, test: &str, extra: &str) -> Self {
+        Self::with_lease(endpoint, test, extra, LONG_LEASE).await
+    }
+
+    async fn with_lease(endpoint: &str, test: &str, extra: &str, lease: &'static str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{test}{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let world = Self {
-            app: connect(&config(&name, extra, &dir, endpoint)).await,
+            app: connect(&config(&name, extra, &dir, endpoint, lease)).await,
             name,
             dir,
             extra: extra.to_owned(),
             endpoint: endpoint.to_owned(),
+            lease,
         };
         world.write_config();
         world.make_tables().await;
@@ -60,12 +80,12 @@ impl World {
     pub async fn reconfigure(&mut self, extra: &str) {
         self.extra = extra.to_owned();
         self.write_config();
-        self.app = connect(&config(&self.name, extra, &self.dir, &self.endpoint)).await;
+        self.app = connect(&config(&self.name, extra, &self.dir, &self.endpoint, self.lease)).await;
     }
 
     /// This world's program, speaking through another address.
     pub async fn app_at(&self, endpoint: &str) -> App {
-        connect(&config(&self.name, &self.extra, &self.dir, endpoint)).await
+        connect(&config(&self.name, &self.extra, &self.dir, endpoint, self.lease)).await
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -212,7 +232,7 @@ impl World {
     }
 
     fn write_config(&self) {
-        let text = config(&self.name, &self.extra, &self.dir, &self.endpoint);
+        let text = config(&self.name, &self.extra, &self.dir, &self.endpoint, self.lease);
         std::fs::write(self.config_file(), text).expect("a configuration file");
     }
 
@@ -263,11 +283,11 @@ async fn connect(config: &str) -> App {
     App::with_loader(settings, loader).await.expect("clients")
 }
 
-fn config(name: &str, extra: &str, dir: &TempDir, endpoint: &str) -> String {
+fn config(name: &str, extra: &str, dir: &TempDir, endpoint: &str, lease: &str) -> String {
     let heartbeat = dir.path().join("heartbeat");
     // Dotted keys, so that `extra` may add dotted keys and lists to the same tables.
     let ingest = if extra.contains("[[ingest.source]]") { "" } else { "ingest.enabled = false" };
-    let lease = if extra.contains("state.lease") { "" } else { "state.lease = \"5s\"" };
+    let lease = if extra.contains("state.lease") { String::new() } else { format!("state.lease = \"{lease}\"") };
     format!(
         r#"
 aws.region = "{REGION}"

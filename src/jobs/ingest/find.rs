@@ -25,7 +25,7 @@ use crate::state::batches::{Batch, BatchFile, BatchStatus, Cursor, LogPlace};
 use crate::state::quarantine::Quarantined;
 use crate::state::{State, Written};
 use crate::tiering::access_log::layout;
-use crate::tiering::object::{BucketName, ETag, ObjectKey};
+use crate::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
 
 /// How long CloudTrail goes on to deliver, and a day for its clock.
 const SWEEP_DAYS: u64 = 31;
@@ -122,7 +122,7 @@ pub(super) async fn find(
         read_manifests(&ingest.state, back_to).await?
     };
     let mut new = list_all(ingest, &mut found, from_days, &known, &options.progress, stop).await;
-    take_retries(&ingest.sources, &retries, &known, &mut new, &mut found);
+    take_retries(&ingest.sources, &retries, &known, &mut new, &mut found).await;
     found.files = in_order(new);
     found.expirable = known.expirable;
     for source in 0..ingest.sources.len() {
@@ -477,8 +477,9 @@ fn from_payload(payload: &str) -> Result<BatchFile> {
     Ok(BatchFile { place, key: p.key, etag: p.etag, size: p.size, day: p.day })
 }
 
-/// Adds the files that somebody has asked to be tried again.
-fn take_retries(
+/// Adds the files that somebody has asked to be tried again. Of one that was replaced since, what is there now is tried, if
+/// nobody has counted it yet, and the old entry has nothing left to stand for.
+async fn take_retries(
     sources: &[LogSource],
     retries: &[&Quarantined],
     known: &Known,
@@ -486,29 +487,42 @@ fn take_retries(
     found: &mut Found,
 ) {
     for entry in retries {
-        let file = match from_payload(&entry.payload) {
+        let set_aside = match from_payload(&entry.payload) {
             Ok(file) => file,
             Err(error) => {
                 found.problems.push(format!("{} cannot be tried again: {error:#}", entry.id));
                 continue;
             }
         };
-        if known.files.get(&hash_of(&file)) == Some(&true) {
-            found.counted_meanwhile.push(entry.id.clone());
-            continue;
-        }
         let log_file = sources
             .iter()
-            .filter(|source| source.bucket == file.place.bucket)
-            .find_map(|source| source.layout.log_file(file.key.as_str()));
-        let Some(published) = log_file.map(|log_file| log_file.published) else {
+            .filter(|source| source.bucket == set_aside.place.bucket)
+            .find_map(|source| Some((source, source.layout.log_file(set_aside.key.as_str())?)));
+        let Some((source, log_file)) = log_file else {
             found.problems.push(format!("{} cannot be tried again: it is of no source of the configuration", entry.id));
             continue;
         };
-        let listed_too = new.iter().any(|(_, listed)| *listed == file);
-        if !listed_too {
-            new.push((published.unwrap_or_else(|| file.day.and_time(NaiveTime::MIN).and_utc()), file));
+        let file = as_it_is_now(source, &set_aside).await;
+        let was_replaced = file != set_aside;
+        let is_known = known.files.get(&hash_of(&file));
+        if was_replaced || is_known == Some(&true) {
+            found.counted_meanwhile.push(entry.id.clone());
         }
+        // Another file that is known was counted, or has an entry of its own.
+        let is_settled = is_known == Some(&true) || (was_replaced && is_known.is_some());
+        if !is_settled && !new.iter().any(|(_, listed)| *listed == file) {
+            let published = log_file.published.unwrap_or_else(|| file.day.and_time(NaiveTime::MIN).and_utc());
+            new.push((published, file));
+        }
+    }
+}
+
+/// What stands where `file` was set aside. Where nothing does, or it cannot be seen, reading `file` tells why.
+async fn as_it_is_now(source: &LogSource, file: &BatchFile) -> BatchFile {
+    let id = ObjectId::new(file.place.bucket.clone(), file.key.clone());
+    match source.s3.head(&id).await {
+        Ok(Some(head)) => BatchFile { etag: head.etag, size: head.size, ..file.clone() },
+        _ => file.clone(),
     }
 }
 

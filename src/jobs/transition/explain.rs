@@ -160,7 +160,11 @@ impl Explainer {
             }
         };
         // S3 tells the number of tags where there are some and they may be read.
-        let tags = noted(self.s3.tags(id).await, problems)?.unwrap_or_default();
+        let tags = match self.s3.tags(id).await {
+            // Not S3 itself, but servers that are like it do not show the tags of what is archived.
+            Err(error) if error.is("InvalidObjectState") => Vec::new(),
+            answer => noted(answer, problems)?.unwrap_or_default(),
+        };
         let restore_tag = tags.into_iter().find_map(|(key, value)| (key == self.tag_key).then_some(value));
         Ok(Seen::Object { head: Box::new(head), restore_tag })
     }

@@ -13,7 +13,7 @@ use tierd::tiering::evidence::{DayAccess, IdleTable, ObjectEvidence};
 use tierd::tiering::object::{BucketName, ETag, ObjectId, ObjectKey};
 use tokio::sync::Notify;
 
-use super::{INGEST, check_figures, counted, put_log, world, world_at};
+use super::{DYING, INGEST, check_figures, counted, put_log, world, world_at};
 use crate::logs::{self, Counts, Event, simple_key};
 use crate::proxy::{Fault, Proxy};
 use crate::world::{World, eventually};
@@ -39,7 +39,7 @@ async fn found(world: &World, bucket: &str, key: &str, day: &str) -> BatchFile {
 
 #[tokio::test]
 async fn a_batch_that_was_left_half_counted_is_finished_first() {
-    let (world, logs) = world("repair", "").await;
+    let (world, logs) = world("repair", DYING).await;
     let events: Vec<Event> =
         (0..30).map(|i| Event::put(i, "2026-03-01T10:00:00Z", "siuu1", &format!("k{}", i % 10))).collect();
     let key = simple_key("2026-03-01T10:05:00Z", "old");
@@ -74,7 +74,7 @@ async fn a_batch_that_was_left_half_counted_is_finished_first() {
 
 #[tokio::test]
 async fn a_writer_that_wakes_up_late_is_refused_everywhere() {
-    let (world, logs) = world("zombie", "").await;
+    let (world, logs) = world("zombie", DYING).await;
     let key = simple_key("2026-03-01T10:05:00Z", "f");
     let events = [Event::put(1, "2026-03-01T10:00:00Z", "siuu1", "k")];
     put_log(&world, &logs, &key, logs::file(&events)).await;
@@ -98,7 +98,7 @@ async fn a_writer_that_wakes_up_late_is_refused_everywhere() {
 
 #[tokio::test]
 async fn a_second_run_is_told_that_another_one_is_running() {
-    let (world, _) = world("held", "").await;
+    let (world, _) = world("held", DYING).await;
     let Taken::Mine(lease) = world.app.state.take_lease("job#ingest").await.unwrap() else { panic!("nobody has it") };
     let output = world.run(&INGEST).await;
     assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
@@ -108,7 +108,7 @@ async fn a_second_run_is_told_that_another_one_is_running() {
 
 #[tokio::test]
 async fn two_runs_at_once_count_as_one() {
-    let (world, logs) = world("two", "ingest.batch_files = 2").await;
+    let (world, logs) = world("two", &format!("{DYING}ingest.batch_files = 2")).await;
     let want = fill(&world, &logs, 8, 40).await;
     let (first, second) = tokio::join!(world.run(&INGEST), world.run(&INGEST));
     let mut codes = [first.status.code(), second.status.code()];
@@ -201,7 +201,8 @@ async fn counts_and_evidence_are_exact_however_often_a_run_is_killed() {
     let mut dice = Dice(seed);
     let proxy = Proxy::start(crate::harness::endpoint()).await;
     let (world, logs) =
-        world_at(&proxy.endpoint, "kills", "ingest.batch_files = 3\nledger.write_concurrency = 4").await;
+        world_at(&proxy.endpoint, "kills", &format!("{DYING}ingest.batch_files = 3\nledger.write_concurrency = 4"))
+            .await;
     let want = fill(&world, &logs, 24, 40).await;
     let mut before = Counts::new();
     for _ in 0..KILLS {

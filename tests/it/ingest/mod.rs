@@ -27,6 +27,9 @@ use crate::world::World;
 /// The commands line of every run: what follows the ingest is tested elsewhere.
 const INGEST: [&str; 3] = ["job", "ingest", "--no-reconcile"];
 
+/// For runs that die, or that others take over from.
+const DYING: &str = "state.lease = \"5s\"\n";
+
 /// A source of CloudTrail logs in `bucket`, and what else the configuration should say.
 fn source(bucket: &str, more: &str) -> String {
     format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{bucket}\"\nbucket_prefix = \"siuu\"\n{more}")
@@ -39,7 +42,7 @@ async fn world(test: &str, dotted: &str) -> (World, String) {
 
 async fn world_at(endpoint: &str, test: &str, dotted: &str) -> (World, String) {
     // The source names a bucket, and the bucket is named after the world.
-    let mut world = World::at(endpoint, test, &format!("{dotted}\n{}", source("not-yet-named", ""))).await;
+    let mut world = World::steady_at(endpoint, test, &format!("{dotted}\n{}", source("not-yet-named", ""))).await;
     let bucket = world.bucket("logs").await;
     world.reconfigure(&format!("{dotted}\n{}", source(&bucket, ""))).await;
     (world, bucket)

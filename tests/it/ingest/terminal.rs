@@ -9,7 +9,7 @@ use crate::proxy::{Fault, Proxy};
 #[tokio::test]
 async fn log_lines_stand_whole_above_the_bar_and_the_bar_is_gone_at_the_end() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let (world, logs) = world_at(&proxy.endpoint, "terminal", "ingest.batch_files = 1\nstate.lease = \"1m\"").await;
+    let (world, logs) = world_at(&proxy.endpoint, "terminal", "ingest.batch_files = 1").await;
     for n in 0..3_u64 {
         let good = Event::put(n, "2026-03-01T10:00:00Z", "siuu1", &format!("k{n}")).record();
         // The second record makes a line of the log.

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{by_schedule, counted, ingest_of, put_log, quarantine, run_at, world, world_at};
+use super::{DYING, by_schedule, counted, ingest_of, put_log, quarantine, run_at, world, world_at};
 use crate::logs::{self, Counts, Event, simple_key};
 use crate::proxy::{Fault, Proxy, Request};
 use crate::world::World;
@@ -39,7 +39,8 @@ fn is_row_of_a_batch(request: &Request) -> bool {
 
 #[tokio::test]
 async fn two_writers_at_once_count_as_one() {
-    let (world, logs) = world("unleased", "ingest.batch_files = 1\nledger.write_concurrency = 4").await;
+    let (world, logs) =
+        world("unleased", &format!("{DYING}ingest.batch_files = 1\nledger.write_concurrency = 4")).await;
     let want = fill(&world, &logs, 6).await;
     let (first, second) = tokio::join!(run_at(&world.app, NOW), run_at(&world.app, NOW));
     // Each file is in one manifest, whoever wrote it; who came second for a number has stopped.
@@ -57,7 +58,8 @@ async fn two_writers_at_once_count_as_one() {
 async fn a_writer_that_slept_amid_its_rows_wakes_up_to_be_refused() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
     let (world, logs) =
-        world_at(&proxy.endpoint, "sleeper", "ingest.batch_files = 1\nledger.write_concurrency = 2").await;
+        world_at(&proxy.endpoint, "sleeper", &format!("{DYING}ingest.batch_files = 1\nledger.write_concurrency = 2"))
+            .await;
     let want = fill(&world, &logs, 3).await;
     let (asleep, awake) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     proxy.fault({
@@ -127,7 +129,7 @@ fn kind_of(request: &Request) -> Option<String> {
 #[tokio::test]
 async fn every_kind_of_write_may_be_done_and_its_answer_lost() {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let (world, logs) = world_at(&proxy.endpoint, "lost", "ingest.batch_files = 2").await;
+    let (world, logs) = world_at(&proxy.endpoint, "lost", &format!("{DYING}ingest.batch_files = 2")).await;
     let mut want = fill(&world, &logs, 3).await;
     put_log(&world, &logs, &simple_key("2026-03-01T10:04:00Z", "broken"), b"no gzip".to_vec()).await;
     // Of an object that is newer than its late file.
@@ -164,7 +166,7 @@ async fn every_kind_of_write_may_be_done_and_its_answer_lost() {
 
 #[tokio::test]
 async fn a_run_that_is_told_to_stop_does_not_wait_for_a_silent_holder() {
-    let (world, _) = world("stopwait", "").await;
+    let (world, _) = world("stopwait", DYING).await;
     let life = Duration::from_secs(3600);
     let state = |holder: &str| State::new(world.dynamodb().clone(), world.app.state.table(), life, holder);
     let Taken::Mine(lease) = state("silent").take_lease("job#ingest").await.unwrap() else { panic!("nobody has it") };

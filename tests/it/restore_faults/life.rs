@@ -98,6 +98,7 @@ pub struct Fate {
 pub async fn proxy(upstream: &str, fate: Fate, kill: CancellationToken, tally: &Tally) -> Proxy {
     let proxy = Proxy::start(upstream).await;
     proxy.change(hurry);
+    proxy.one_at_a_time();
     let Fate { mut dice, faults, killed_at } = fate;
     let (mut seen, tally) = (0, tally.clone());
     proxy.fault(move |request| {
@@ -140,7 +141,11 @@ fn refusal(dice: &mut Dice, request: &Request) -> Fault {
             0 => Fault::s3_error(503, "SlowDown"),
             1 => Fault::s3_error(500, "InternalError"),
             2 => Fault::s3_error(409, "OperationAborted"),
-            _ => Fault::Answer(200, "application/xml", "<?xml version=\"1.0\"?><Bro"),
+            // S3 says OK and then fails for answers with a body alone: what was read, and what a copy came to.
+            _ if request.method == "GET" || is_copy(request) => {
+                Fault::Answer(200, "application/xml", "<?xml version=\"1.0\"?><Bro")
+            }
+            _ => Fault::s3_error(503, "ServiceUnavailable"),
         },
         "AmazonSQS" => Fault::Answer(
             500,
@@ -149,6 +154,12 @@ fn refusal(dice: &mut Dice, request: &Request) -> Fault {
         ),
         _ => Fault::dynamodb_throttles(),
     }
+}
+
+/// Nothing else is put without a query of its own.
+fn is_copy(request: &Request) -> bool {
+    let query = request.path.split_once('?').map_or("", |(_, query)| query);
+    request.method == "PUT" && (query.is_empty() || query == "x-id=CopyObject")
 }
 
 /// Polls are short, and what is kept from others is so for two seconds at most.

@@ -41,7 +41,7 @@ pub async fn world_of_200_days(test: &str, settings: &str) -> (World, String) {
     let source = |bucket: &str| {
         format!("{settings}{COUNT_ALL}[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{bucket}\"\n")
     };
-    let mut world = World::new(test, &source("not-yet-named")).await;
+    let mut world = World::steady(test, &source("not-yet-named")).await;
     let logs = world.bucket("logs").await;
     world.reconfigure(&source(&logs)).await;
     let bucket = world.bucket("siuu").await;
@@ -133,7 +133,7 @@ async fn under_another_policy_nothing_of_it_is_done_or_kept() {
 
 #[tokio::test]
 async fn what_is_kept_is_read_back_and_an_earlier_day_does_not_replace_it() {
-    let world = World::new("traadaptkept", "").await;
+    let world = World::steady("traadaptkept", "").await;
     let state = &world.app.state;
     assert_eq!(state.open_idle_times().await.unwrap(), None);
     let (mut open, mut other) = (IdleTable::default(), IdleTable::default());

@@ -25,7 +25,7 @@ const LARGE: usize = 11 << 20;
 /// A world behind a proxy.
 async fn behind_proxy(test: &str, extra: &str) -> (Proxy, World) {
     let proxy = Proxy::start(crate::harness::endpoint()).await;
-    let world = World::at(&proxy.endpoint, test, extra).await;
+    let world = World::steady_at(&proxy.endpoint, test, extra).await;
     (proxy, world)
 }
 
@@ -308,7 +308,7 @@ fn locked_rules(size: i64) -> Vec<Rule> {
 /// A world whose ledger has the one object of [`locked_rules`].
 async fn locked_world(versions: &str, size: i64, rules: &[Rule]) -> World {
     let extra = format!("transition.versioned_buckets = \"{versions}\"\n{IN_PARTS}\n{}", always("STANDARD_IA"));
-    let mut world = World::new("tralock", &extra).await;
+    let mut world = World::steady("tralock", &extra).await;
     let place = [
         ("event_time", "2024-01-02T03:04:05Z"),
         ("entity_tag_value", "before"),
