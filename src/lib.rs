@@ -31,6 +31,7 @@
 //! | how an old table is carried over | [`jobs::import`]; [`tiering::import`] for which row is whose |
 //! | why an object moves or stays | [`tiering::policy`]; [`tiering::cost`] for the money; [`policies`] for the settings |
 //! | what the adaptive policy has learned, and whom it follows | [`tiering::adaptive`]; [`jobs::learning`] for where it is kept |
+//! | what may be archived so that few readers wait | [`tiering::adaptive::archives`]; [`tiering::policy::archiving`] for the rows |
 //! | what a plan is, how it becomes moves | [`tiering::plan`] (the file), [`jobs::transition`] (planner and executor) |
 //! | how an object is moved without losing anything | [`s3::copy`] |
 //! | how an archived object comes back | [`restore`], [`queue`]; [`tiering::restore`] for the decisions |

@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tierd::jobs::Mode;
 use tierd::jobs::report::SweepReport;
+use tierd::ledger::Change;
 use tierd::progress::Progress;
 use tierd::restore::{Asked, Completion};
 use tierd::tiering::object::{ETag, ObjectId};
@@ -519,4 +520,34 @@ async fn a_refusal_names_its_reason() {
     let asked = world.app.restorer().request(&request, &CancellationToken::new()).await.unwrap();
     assert_eq!(asked, Asked::Refused(RefuseReason::NoExpedited(StorageClass::DeepArchive)));
     assert_eq!(tags(&world, &object).await, own_tags(), "nothing is left of it");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_object_is_noted_once_a_day_and_only_where_the_ledger_knows_the_object() {
+    let world = World::new("rswait", ALONE).await;
+    let object = id(&world.bucket("b").await, "k");
+    archived(&world, &object, "GLACIER").await;
+    let ledger = &world.app.ledger;
+    let note = async |object: &ObjectId, time: &str| ledger.note_wait(object, time.parse().unwrap()).await.unwrap();
+    assert_eq!(note(&object, "2026-03-01T23:59:59Z").await, Change::Made);
+    assert_eq!(note(&object, "2026-03-01T23:59:59Z").await, Change::Refused);
+    assert_eq!(note(&object, "2026-03-02T00:00:00Z").await, Change::Made);
+    assert_eq!(note(&object, "2026-03-02T08:00:00Z").await, Change::Refused);
+    let row = ledger.row(&object).await.unwrap().unwrap();
+    assert_eq!((row.waits.days, row.waits.last), (2, Some("2026-03-02T00:00:00Z".parse().unwrap())));
+    assert_eq!((row.count, row.class), (3, Some(StorageClass::Glacier)), "nothing else is touched");
+    let unknown = id(object.bucket.as_str(), "unknown");
+    assert_eq!(note(&unknown, "2026-03-01T00:00:00Z").await, Change::Refused);
+    assert_eq!(ledger.row(&unknown).await.unwrap(), None);
+
+    // A transition that brings an object back by itself is nobody who waits; a reader is.
+    let (restorer, stop) = (world.app.restorer(), CancellationToken::new());
+    let other = id(object.bucket.as_str(), "other");
+    archived(&world, &other, "GLACIER").await;
+    restorer.request(&ask(&other), &stop).await.unwrap();
+    assert_eq!(ledger.row(&other).await.unwrap().unwrap().waits.days, 0);
+    let third = id(object.bucket.as_str(), "third");
+    archived(&world, &third, "GLACIER").await;
+    assert!(matches!(restorer.request_for_reader(&ask(&third), &stop).await.unwrap(), Asked::Begun { .. }));
+    assert_eq!(ledger.row(&third).await.unwrap().unwrap().waits.days, 1);
 }

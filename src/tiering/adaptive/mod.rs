@@ -4,6 +4,8 @@
 //! size and volume of reads ([`solve`], by value iteration), and from the plan an object's class, by one look into a table
 //! ([`learned`]). Several experts plan so, each with another caution ([`experts`]), and [`safeguard`] says which one is followed.
 //!
+//! None of them uses the archives, whose readers wait; [`archives`] says which objects may go there all the same.
+//!
 //! Pure: what was learned comes in as tables, and nothing here knows where these are kept.
 
 pub mod archives;
