@@ -8,7 +8,7 @@ use super::human::{count, share_of_reads, usd, usd_short};
 use super::svg::{self, Columns, Series, bar};
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::Day;
-use crate::tiering::simulate::account::{Costs, PERIOD_DAYS};
+use crate::tiering::simulate::account::{Bill, Costs, PERIOD_DAYS};
 use crate::tiering::simulate::comparison::{Comparison, Figure};
 use crate::tiering::simulate::policies::Replayed;
 use crate::tiering::simulate::replay::Cadence;
@@ -17,6 +17,8 @@ const DOLLARS: svg::Figure = svg::Figure { axis: usd_short, full: usd, base: 100
 
 /// Columns of a chart at most; a longer trace has several periods in one.
 const MOST_COLUMNS: usize = 60;
+/// Dates under a chart at most: they must not touch on a phone.
+const LABELS: usize = 5;
 
 /// The CSS classes of the parts of a bill, in the order of [`Costs::PARTS`].
 const COLOURS: [&str; Costs::PARTS.len()] = ["c-glacier", "c-standard", "c-ia", "c-failed", "c-intelligent"];
@@ -38,7 +40,8 @@ pub struct Page<'a> {
 
 impl Page<'_> {
     pub fn render(&self) -> String {
-        let charts: String = self.policies.iter().filter_map(|policy| self.over_time(*policy)).collect();
+        let highest_usd = self.highest_usd();
+        let charts: String = self.policies.iter().filter_map(|policy| self.over_time(*policy, highest_usd)).collect();
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n\
@@ -129,15 +132,21 @@ impl Page<'_> {
         )
     }
 
-    fn over_time(&self, policy: Replayed) -> Option<String> {
+    fn periods_a_column(&self) -> usize {
+        usize::from(self.days.div_ceil(PERIOD_DAYS)).div_ceil(MOST_COLUMNS).max(1)
+    }
+
+    /// The dearest column of all charts.
+    fn highest_usd(&self) -> f64 {
+        let bills = self.policies.iter().filter_map(|policy| self.comparison.bill(*policy, Cadence::Daily));
+        let sums = bills.flat_map(|bill| columns(bill, self.periods_a_column()));
+        sums.map(|costs| costs.total_usd()).fold(0.0, f64::max)
+    }
+
+    fn over_time(&self, policy: Replayed, highest_usd: f64) -> Option<String> {
         let bill = self.comparison.bill(policy, Cadence::Daily)?;
-        let periods = usize::from(self.days.div_ceil(PERIOD_DAYS));
-        let step = periods.div_ceil(MOST_COLUMNS).max(1);
-        let sums = |periods: &[Costs]| -> Vec<Costs> {
-            let sum = |some: &[Costs]| some.iter().fold(Costs::default(), |sum, costs| sum + *costs);
-            periods.chunks(step).map(sum).collect()
-        };
-        let columns = sums(&bill.periods);
+        let step = self.periods_a_column();
+        let columns = columns(bill, step);
         let start = DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(self.first_day));
         let label = |i: usize| {
             let day = start + TimeDelta::days((i * step) as i64 * i64::from(PERIOD_DAYS));
@@ -155,10 +164,17 @@ impl Page<'_> {
                 .collect(),
             figure: DOLLARS,
             marks: vec![None; columns.len()],
-            label_every: (columns.len() / 8).max(1),
+            label_every: columns.len().div_ceil(LABELS).max(1),
+            at_least: highest_usd,
         };
         Some(format!("<h3>{}</h3>{}", esc(policy.as_str()), chart.render()))
     }
+}
+
+/// What each column stands for, of so many periods.
+fn columns(bill: &Bill, periods: usize) -> Vec<Costs> {
+    let sum = |some: &[Costs]| some.iter().fold(Costs::default(), |sum, costs| sum + *costs);
+    bill.periods.chunks(periods).map(sum).collect()
 }
 
 fn shown(figure: Figure) -> String {

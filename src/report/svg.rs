@@ -40,6 +40,8 @@ pub struct Columns<'a> {
     pub marks: Vec<Option<&'static str>>,
     /// A label is shown under every so many columns.
     pub label_every: usize,
+    /// The scale goes up to this at least: charts that are compared have one scale.
+    pub at_least: f64,
 }
 
 const HEIGHT: f64 = 230.0;
@@ -53,7 +55,7 @@ const LEAST_SLOTS: usize = 8;
 impl Columns<'_> {
     pub fn render(&self) -> String {
         let columns = self.labels.len();
-        let highest = (0..columns).map(|i| self.height_of(i)).fold(0.0, f64::max);
+        let highest = (0..columns).map(|i| self.height_of(i)).fold(self.at_least, f64::max);
         let (top_tick, step) = ticks(highest, self.figure.base);
         let base_line = HEIGHT - BOTTOM;
         let y = |value: f64| base_line - value / top_tick * (base_line - TOP);
@@ -202,6 +204,7 @@ mod tests {
             figure: Figure { axis: |v| v.to_string(), full: |v| v.to_string(), base: 1000.0 },
             marks: Vec::new(),
             label_every: 1,
+            at_least: 0.0,
         };
         assert!(none.render().ends_with("</svg>") && !none.render().contains("NaN"));
         assert!(!shares("s", "", "", &[("c", String::new(), 0.0)]).contains("NaN"));

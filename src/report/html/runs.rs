@@ -94,6 +94,7 @@ fn chart_of_runs(id: &str, title: &str, runs: &[Run], figure: Figure, what: fn(&
         marks: drawn.iter().map(|run| (run.outcome != "ok").then_some("!")).collect(),
         // A day and a month take the room of two columns on a phone.
         label_every: drawn.len().max(8).div_ceil(4),
+        at_least: 0.0,
     }
     .render()
 }

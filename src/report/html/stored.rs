@@ -84,6 +84,7 @@ pub(super) fn by_age(usage: &Usage) -> String {
             figure,
             marks: Vec::new(),
             label_every: 1,
+            at_least: 0.0,
         }
         .render()
     };
@@ -190,6 +191,7 @@ pub(super) fn sizes(usage: &Usage) -> String {
             figure,
             marks: Vec::new(),
             label_every: 1,
+            at_least: 0.0,
         }
         .render()
     };
