@@ -87,7 +87,7 @@ fn solving(prices: &Prices) {
                         ..ObjectEvidence::default()
                     };
                     let view = View { class: StorageClass::Standard, bytes, class_since: 0, evidence: &evidence };
-                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Wary] {
+                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Patient] {
                         plans += usize::from(experts.choose(expert, &view, 10).is_some());
                     }
                 }

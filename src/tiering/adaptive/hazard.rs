@@ -51,13 +51,6 @@ impl Hazards {
         all
     }
 
-    /// All reads are `factor` times as likely.
-    pub fn scaled(&self, factor: f64) -> Self {
-        let mut all = self.clone();
-        all.read.iter_mut().flatten().for_each(|hazard| *hazard = (*hazard * factor).min(0.95));
-        all
-    }
-
     /// The chance that an object is read on a day.
     pub fn read(&self, class: usize, bin: usize) -> f64 {
         self.read[class][bin]

@@ -6,6 +6,7 @@
 //!
 //! Pure: what was learned comes in as tables, and nothing here knows where these are kept.
 
+pub mod arrivals;
 pub mod experts;
 pub mod hazard;
 pub mod learned;

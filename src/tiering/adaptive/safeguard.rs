@@ -45,6 +45,10 @@ const USUAL_AFTER_MONTHS: f64 = 4.0;
 /// tries first says nothing.
 const LEAST_STAKE_MONTHS: f64 = 0.33;
 
+/// For so long a patient expert leaves what is new or was just used where it is: where something is read again and again, it is
+/// so within the first weeks of its life, and what was moved by then is bound to its class for a month or three.
+const PATIENCE_DAYS: u32 = 28;
+
 /// At most so many objects of a bucket are shadowed: enough to tell which expert is cheaper.
 pub const SHADOWED: usize = 1000;
 
@@ -63,16 +67,15 @@ pub enum Expert {
     Careful,
     /// By plans, among all classes that are read at once.
     Thrifty,
-    /// The same, where every read is taken as three times as likely as it was learned.
-    Wary,
+    /// The same, and nothing goes where reads are paid before it has been idle for four weeks.
+    #[serde(alias = "wary")]
+    Patient,
 }
 
 impl Expert {
-    pub const ALL: [Expert; 5] = [Self::Standard, Self::Intelligent, Self::Careful, Self::Thrifty, Self::Wary];
+    pub const ALL: [Expert; 5] = [Self::Standard, Self::Intelligent, Self::Careful, Self::Thrifty, Self::Patient];
     /// Whom to follow until another has proved cheaper.
     pub const FIRST: Expert = Self::Careful;
-    /// By whose plans it is judged what lies ahead.
-    pub const JUDGE: Expert = Self::Thrifty;
 
     /// The name in reports.
     pub fn as_str(self) -> &'static str {
@@ -81,7 +84,7 @@ impl Expert {
             Self::Intelligent => "intelligent-tiering",
             Self::Careful => "careful",
             Self::Thrifty => "thrifty",
-            Self::Wary => "wary",
+            Self::Patient => "patient",
         }
     }
 
@@ -91,18 +94,31 @@ impl Expert {
         match self {
             Self::Standard | Self::Intelligent => &[],
             Self::Careful => &[Standard, IntelligentTiering],
-            Self::Thrifty | Self::Wary => &[Standard, IntelligentTiering, StandardIa, GlacierIr],
+            Self::Thrifty | Self::Patient => &[Standard, IntelligentTiering, StandardIa, GlacierIr],
         }
     }
 
     /// Whether it uses classes where reads are paid by the gigabyte.
     pub fn is_bold(self) -> bool {
-        matches!(self, Self::Thrifty | Self::Wary)
+        matches!(self, Self::Thrifty | Self::Patient)
     }
 
-    /// How many times as likely as learned it takes reads to be.
-    pub fn caution(self) -> f64 {
-        if self == Self::Wary { 3.0 } else { 1.0 }
+    /// The idle days before which its plans move nothing to where reads are paid.
+    pub fn patience_days(self) -> u32 {
+        if self == Self::Patient { PATIENCE_DAYS } else { 0 }
+    }
+
+    /// By whose plans it is judged what lies ahead of it: its own, or those that come closest.
+    pub fn judge(self) -> Self {
+        match self {
+            Self::Standard | Self::Intelligent | Self::Careful => Self::Careful,
+            Self::Thrifty | Self::Patient => self,
+        }
+    }
+
+    /// How often a clump may be read within a month where this expert has put it: see [`Period::clump`].
+    fn reads_of_a_clump(self) -> f64 {
+        if self == Self::Patient { env("MP", 3.0) } else { env("MT", 30.0) }
     }
 }
 
@@ -125,8 +141,10 @@ pub struct Period {
     pub ahead_usd: PerExpert,
     /// What one read of everything would cost each at the period's end, beyond what it costs in STANDARD.
     pub at_stake_usd: PerExpert,
-    /// What of [`Period::costs_usd`] of [`Expert::JUDGE`] is retrieval.
-    pub retrieval_usd: f64,
+    /// What of [`Period::costs_usd`] is retrieval.
+    pub retrieval_usd: PerExpert,
+    /// How large a share of the bucket comes at a time: see [`super::arrivals`].
+    pub clump: f64,
     /// What the period has cost with each object under the expert that was followed for it.
     pub followed_usd: f64,
 }
@@ -144,8 +162,11 @@ pub struct Safeguard {
     days: f64,
     #[serde(default)]
     savings: Savings,
+    /// Of [`Expert::Thrifty`].
     #[serde(default)]
     waves: Waves,
+    #[serde(default)]
+    patient_waves: Waves,
 }
 
 /// What was done against what could have been done without thought.
@@ -169,7 +190,7 @@ impl Savings {
     }
 }
 
-/// How much is read within about a month, as a share of what [`Expert::JUDGE`] has where reads are paid.
+/// How much is read within about a month, as a share of what a bold expert has where reads are paid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Waves {
     now: f64,
@@ -186,12 +207,12 @@ impl Default for Waves {
 }
 
 impl Waves {
-    fn add(&mut self, period: &Period, months: f64) {
+    fn add(&mut self, expert: Expert, period: &Period, months: f64) {
         let before = self.at_stake_usd;
-        self.at_stake_usd = period.at_stake_usd[Expert::JUDGE as usize];
+        self.at_stake_usd = period.at_stake_usd[expert as usize];
         let monthly = period.costs_usd[Expert::Standard as usize] / months;
         let at_stake = before.max(self.at_stake_usd).max(LEAST_STAKE_MONTHS * monthly);
-        let read = if at_stake > 0.0 { period.retrieval_usd / at_stake } else { 0.0 };
+        let read = if at_stake > 0.0 { period.retrieval_usd[expert as usize] / at_stake } else { 0.0 };
         self.now = self.now * (-months).exp() + read;
         self.usual += (1.0 - (-months / USUAL_AFTER_MONTHS).exp()) * (self.now - self.usual);
         self.highest = (self.now - self.usual).max(self.highest * WAVE_MEMORY.powf(months));
@@ -212,6 +233,7 @@ impl Default for Safeguard {
             days: 0.0,
             savings: Savings::default(),
             waves: Waves::default(),
+            patient_waves: Waves::default(),
         }
     }
 }
@@ -243,7 +265,8 @@ impl Safeguard {
             *cost = *cost * memory.min(young) + new;
         }
         self.savings.add(period, memory);
-        self.waves.add(period, months);
+        self.waves.add(Expert::Thrifty, period, months);
+        self.patient_waves.add(Expert::Patient, period, months);
         self.choose(period);
     }
 
@@ -251,27 +274,32 @@ impl Safeguard {
         // Only differences of what is ahead mean anything.
         let base = period.ahead_usd.iter().copied().fold(f64::INFINITY, f64::min);
         let cost = |expert: Expert| self.costs_usd[expert as usize] + period.ahead_usd[expert as usize] - base;
-        let cheapest = |bold: bool| {
-            let of_kind = Expert::ALL.into_iter().filter(|expert| expert.is_bold() == bold);
-            of_kind.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Expert::FIRST)
-        };
-        let (safe, bold) = (cheapest(false), cheapest(true));
+        let safe = [Expert::Standard, Expert::Intelligent, Expert::Careful];
+        let safe = safe.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Expert::FIRST);
         let mut following = if self.following.is_bold() { Expert::FIRST } else { self.following };
         if cost(safe) < cost(following) * (1.0 - HYSTERESIS) {
             following = safe;
         }
         let margin = if self.bold.is_some() { 0.0 } else { HYSTERESIS };
-        let pays = cost(bold) < cost(following) * (1.0 - margin);
-        self.bold = pays.then(|| (bold, self.share(period.at_stake_usd[bold as usize])));
+        // The one that saves the most with the share that it may have: the cheapest may be the one that risks the most.
+        let saves = |(expert, share): &(Expert, f64)| share * (cost(following) - cost(*expert));
+        let bold = [Expert::Thrifty, Expert::Patient].into_iter();
+        let pays = bold.filter(|expert| cost(*expert) < cost(following) * (1.0 - margin));
+        let shares = pays.map(|expert| (expert, self.share(expert, period)));
+        self.bold = shares.max_by(|a, b| saves(a).total_cmp(&saves(b)));
         self.following = following;
     }
 
-    /// The share of the objects for which so much may be at stake.
-    fn share(&self, at_stake_usd: f64) -> f64 {
-        let (budget, needed) = (self.savings.budget_usd(), at_stake_usd * self.waves.to_cover());
+    /// The share of the objects for which a bold expert may be followed.
+    fn share(&self, expert: Expert, period: &Period) -> f64 {
+        let waves = if expert == Expert::Patient { &self.patient_waves } else { &self.waves };
+        let to_cover = waves.to_cover().max(WAVES_COVERED * expert.reads_of_a_clump() * period.clump);
+        let (budget, needed) = (self.savings.budget_usd(), period.at_stake_usd[expert as usize] * to_cover);
         if budget >= needed { 1.0 } else { (budget / needed).max(0.0) }
     }
 }
+
+fn env(n: &str, d: f64) -> f64 { std::env::var(n).map_or(d, |v| v.parse().unwrap()) }
 
 /// Evenly in 0 to 1, whatever the hashes are chosen by (the last step of splitmix64).
 fn fraction(hash: u64) -> f64 {

@@ -130,6 +130,11 @@ impl Place {
         other != Self::Standard || !matches!(self, Self::IntelligentFrequent | Self::IntelligentInfrequent)
     }
 
+    /// Whether reads are paid by the gigabyte.
+    fn has_paid_reads(self) -> bool {
+        !matches!(self.class(), StorageClass::Standard | StorageClass::IntelligentTiering)
+    }
+
     /// Whether the minimum duration is still running: the object stays.
     fn is_young(self) -> bool {
         matches!(self, Self::StandardIaYoung | Self::GlacierIrYoung | Self::GlacierYoung | Self::DeepArchiveYoung)
@@ -151,6 +156,8 @@ pub struct Rules {
     pub classes: Vec<StorageClass>,
     /// What a read that has to wait is worth to avoid, in dollars, besides its price.
     pub delayed_read_usd: f64,
+    /// Before an object has been idle for so long it is not moved to where reads are paid.
+    pub patience_days: u32,
     pub restore: RestoreSpeed,
     pub restore_days: u32,
 }
@@ -219,6 +226,7 @@ type Entry = (StorageClass, [f64; PLACES.len()]);
 
 struct Solver<'a> {
     hazards: &'a Hazards,
+    patience_days: u32,
     /// Storage by the day.
     daily: [[f64; IDLE_BINS]; PLACES.len()],
     read: [f64; PLACES.len()],
@@ -242,6 +250,7 @@ impl<'a> Solver<'a> {
     fn new(prices: &Prices, hazards: &'a Hazards, kind: Kind, rules: &Rules) -> Self {
         let mut solver = Self {
             hazards,
+            patience_days: rules.patience_days,
             daily: [[0.0; IDLE_BINS]; PLACES.len()],
             read: [0.0; PLACES.len()],
             end: [0.0; PLACES.len()],
@@ -399,6 +408,9 @@ impl<'a> Solver<'a> {
                 let Some(entered) = Place::of(*to, 0, 0, 0).filter(|entered| place.may_become(*entered)) else {
                     continue;
                 };
+                if entered.has_paid_reads() && u32::from(IDLE_FROM[bin]) < self.patience_days {
+                    continue;
+                }
                 let late = if entered == Place::Intelligent { self.late[bin][class] } else { 0.0 };
                 let usd = into[i] + late + self.stay[entered as usize][bin][class];
                 if usd < least * (1.0 - 1e-9) {
