@@ -10,8 +10,8 @@ use crate::tiering::evidence::{Day, days_between};
 /// Objects that were written within so many days of each other may be of one clump.
 const WINDOW_DAYS: u32 = 10;
 
-/// Over so many windows, which is about a year. What came before is not what a decision about new objects is about.
-const WINDOWS: usize = 36;
+/// Over so many windows, which is half a year. How what came before is read is known by now.
+const WINDOWS: usize = 18;
 
 /// Counts of the objects that were written, by how long ago that was.
 #[derive(Debug, Clone)]

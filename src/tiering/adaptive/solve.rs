@@ -9,7 +9,9 @@
 
 use super::hazard::{HEAT_OF_CLASS, Hazards, middle_of};
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
-use crate::tiering::evidence::{HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, YOUNG_DAYS, YOUNG_FROM, days_of_bin, idle_bin};
+use crate::tiering::evidence::{
+    HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, YOUNG_DAYS, YOUNG_FROM, days_of_bin, idle_bin,
+};
 use crate::tiering::storage_class::StorageClass;
 
 /// What a dollar is worth a day later. In a year a third is lost: plans of today rarely hold so long.
