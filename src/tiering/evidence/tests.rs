@@ -77,7 +77,7 @@ fn the_young_have_classes_of_their_own_until_their_heat_tells_of_a_long_life() {
     assert_eq!(class(&[written(10), read(12, 1), read(100, 1)]), 2, "it is no longer young");
     assert_eq!(class(&[read(12, 1), read(13, 1)]), 3, "nobody knows when it was written");
     let anew: Vec<_> = month.iter().copied().chain([written(41), read(42, 1)]).collect();
-    assert_eq!(class(&anew), 5, "it was read before it was written anew");
+    assert_eq!(class(&anew), 6, "it was read before it was written anew");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_table_from_before_the_young_had_classes_is_read_and_one_with_more_than_ther
     assert_eq!((old.cell(0, 0).reads, old.cell(7, 0).reads, old.exposed_days()), (1.0, 1.0, 6.0));
     assert!(
         serde_json::from_value::<IdleTable>(serde_json::json!(
-            vec![(); HEAT_CLASSES + 1].iter().map(|()| [0; 0]).collect::<Vec<_>>()
+            [(); HEAT_CLASSES + 1].iter().map(|()| [0; 0]).collect::<Vec<_>>()
         ))
         .is_err()
     );
@@ -106,11 +106,10 @@ fn a_table_is_written_without_its_empty_ends_and_reads_back() {
     let text = serde_json::to_string(&closed).unwrap();
     assert_eq!(
         text,
-        "[[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,1.0,0.0]],[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],\
-         [2.0,0.0,0.0],[1.0,1.0,0.0]],[],[[1.0,0.0,0.0],[1.0,0.0,1.0]],[],[],[],[]]"
+        "[[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,1.0,0.0]],[],[],[[1.0,0.0,0.0],[1.0,0.0,1.0]],[],[],[],[],\
+         [[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[2.0,0.0,0.0],[1.0,1.0,0.0]],[],[],[]]"
     );
     assert_eq!(serde_json::from_str::<IdleTable>(&text).unwrap(), closed);
-    assert!(serde_json::from_str::<IdleTable>("[[],[],[],[],[],[],[],[],[]]").is_err());
 }
 
 fn any_days() -> impl Strategy<Value = Vec<DayAccess>> {
