@@ -1,16 +1,19 @@
 //! What every policy costs over the optimum, on traces of many kinds; and how fast a large trace is replayed.
 //!
 //! `cargo bench --bench simulate` makes each kind of trace ([`generators`]) from a seed, replays every policy daily, and prints
-//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out; and what the adaptive
-//! policy's bill comes to where a share of the reads may wait, and what share then waits. Then it writes a large
-//! trace to a file, has `tierd simulate` replay it under all policies and cadences, and prints the time and the memory that
+//! the ratios to the optimum: the kinds that the policy was tuned on, then those that were held out. A last column tells what
+//! could have been known: the cost of plans that were made by what traces of other seeds of the same kind show, so by how likely
+//! reads are, but not by when they come. Where that is far above the optimum, so is whoever cannot see what is to come. Then it
+//! prints what the adaptive policy's bill comes to where a share of the reads may wait, and what share then waits; and it writes
+//! a large trace to a file, has `tierd simulate` replay it under all policies and cadences, and prints the time and the memory that
 //! this took, beside what they may be.
 //!
-//! Environment: `BENCH_SEED` (7), `BENCH_OBJECTS` (1500) and `BENCH_DAYS` (1000) of each kind; `BENCH_LARGE` (1000000; 0 for
+//! Environment: `BENCH_SEEDS` (7; some, by commas), `BENCH_OBJECTS` (1500) and `BENCH_DAYS` (1000) of each kind; `BENCH_LARGE` (1000000; 0 for
 //! none), the objects of the large trace, each with ten accesses; `BENCH_TIERD`, the program that replays it, if not the one
 //! that is built with the bench.
 
 mod generators;
+mod informed;
 #[path = "../server/process.rs"]
 mod process;
 
@@ -25,6 +28,7 @@ use std::time::{Duration, Instant};
 use figment::Figment;
 use figment::providers::{Format, Toml};
 use generators::{KINDS, Kind, Use, Workload};
+use informed::Informed;
 use process::{cpu_of, memory_mib};
 use tierd::tiering::adaptive::experts::{Experts, Restores};
 use tierd::tiering::adaptive::hazard::Hazards;
@@ -95,7 +99,7 @@ fn solving(prices: &Prices) {
                         ..ObjectEvidence::default()
                     };
                     let view = View { class: StorageClass::Standard, bytes, class_since: 0, evidence: &evidence };
-                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Wary] {
+                    for expert in [Expert::Careful, Expert::Thrifty, Expert::Patient] {
                         plans += usize::from(experts.choose(expert, &view, 10).is_some());
                     }
                 }
@@ -110,16 +114,23 @@ fn solving(prices: &Prices) {
 
 /// Ratios to the optimum, by kind.
 fn ratios(setup: &Setup<'_>) {
-    let (seed, objects, days) = (number("BENCH_SEED", 7), number("BENCH_OBJECTS", 1500), number("BENCH_DAYS", 1000));
+    for seed in seeds() {
+        ratios_of(setup, seed);
+    }
+}
+
+fn ratios_of(setup: &Setup<'_>, seed: u64) {
+    let (objects, days) = (number("BENCH_OBJECTS", 1500), number("BENCH_DAYS", 1000));
     println!("cost over the optimum, run daily, {objects} objects over {days} days, seed {seed}:");
     print!("{:<18}", "");
     for policy in Replayed::ALL {
         print!("{:>20}", policy.as_str());
     }
-    println!("{:>20}", "adaptive / cheaper");
+    println!("{:>20}{:>20}", "adaptive / cheaper", "knows the kind");
     for of_use in [Use::Tune, Use::HeldOut] {
         println!("{}", if of_use == Use::Tune { "tuned on" } else { "held out" });
         let mut logs: BTreeMap<Replayed, f64> = BTreeMap::new();
+        let mut informed_logs = 0.0;
         let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| kind.of_use == of_use).collect();
         for kind in &kinds {
             let trace = trace_of(kind, seed, objects as u32, days as u32);
@@ -133,20 +144,35 @@ fn ratios(setup: &Setup<'_>) {
                 *logs.entry(policy).or_default() += ratio(policy).ln();
             }
             let cheaper = ratio(Replayed::Standard).min(ratio(Replayed::IntelligentTiering));
-            println!("{:>20.3}", ratio(Replayed::Adaptive) / cheaper);
+            let others =
+                (1..=OTHER_SEEDS).map(|i| trace_of(kind, seed.wrapping_add(1000 * i), objects as u32, days as u32));
+            let informed = Informed::by(setup, others).cost_usd(setup, &trace);
+            let optimum =
+                comparison.bill(Replayed::Optimum, Cadence::Daily).map_or(f64::NAN, |bill| bill.total().total_usd());
+            informed_logs += (informed / optimum).ln();
+            println!("{:>20.3}{:>20.3}", ratio(Replayed::Adaptive) / cheaper, informed / optimum);
         }
         print!("  {:<16}", "geometric mean");
         for sum in logs.values() {
             print!("{:>20.3}", (sum / kinds.len() as f64).exp());
         }
-        println!();
+        println!("{:>20}{:>20.3}", "", (informed_logs / kinds.len() as f64).exp());
     }
+}
+
+/// From how many other traces of a kind it is learned how likely reads are.
+const OTHER_SEEDS: u64 = 12;
+
+fn seeds() -> Vec<u64> {
+    let seeds = std::env::var("BENCH_SEEDS").unwrap_or_else(|_| "7".to_owned());
+    seeds.split(',').map(|seed| seed.trim().parse().expect("BENCH_SEEDS has numbers")).collect()
 }
 
 /// What it saves to let a share of the reads wait for a restore, and how many then wait.
 fn delayed_reads(setup: &Setup<'_>) {
     const LIMITS: [f64; 3] = [0.01, 0.05, 0.2];
-    let (seed, objects, days) = (number("BENCH_SEED", 7), number("BENCH_OBJECTS", 1500), number("BENCH_DAYS", 1000));
+    let (seed, objects, days) =
+        (seeds().first().copied().unwrap_or(7), number("BENCH_OBJECTS", 1500), number("BENCH_DAYS", 1000));
     println!("adaptive where reads may wait: cost over that where none may, and the share that waited:");
     println!("{:<18}{}", "", LIMITS.map(|limit| format!("{:>20}", format!("at most {limit}"))).concat());
     let mut logs = [0.0; LIMITS.len()];

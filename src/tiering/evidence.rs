@@ -48,8 +48,20 @@ pub const IDLE_BINS: usize = IDLE_FROM.len();
 /// time.
 const HEAT_FROM: [f64; 6] = [1.15, 1.6, 2.5, 5.0, 10.0, 25.0];
 
-/// How many heat classes there are: never read since it was written, and one more than the bounds between the others.
-pub const HEAT_CLASSES: usize = HEAT_FROM.len() + 2;
+/// Up to this age at its last read an object is young, and has a class of its own. Its heat is that of a short life: one read in
+/// a week promises far more of them than one in a year, and were the two of one class, the many that are read once in a long
+/// time would hide the few that are read every day from their first one on.
+pub const YOUNG_DAYS: u32 = 45;
+
+/// As [`HEAT_FROM`], of the young.
+const YOUNG_HEAT_FROM: [f64; 3] = [1.05, 2.5, 5.0];
+
+/// The first class of the young.
+pub const YOUNG_FROM: usize = HEAT_FROM.len() + 2;
+
+/// How many heat classes there are: never read since it was written, one more than the bounds between the others, and as many
+/// of the young.
+pub const HEAT_CLASSES: usize = YOUNG_FROM + YOUNG_HEAT_FROM.len() + 1;
 
 /// The bin of an idle age. A day that is not over yet belongs to the first bin.
 pub fn idle_bin(idle_days: u32) -> usize {
@@ -193,9 +205,21 @@ impl ObjectEvidence {
         self.idle_since().map(|since| days_between(since, today))
     }
 
-    /// Its class in an [`IdleTable`]: 0 where it was never read since it was written, else by its heat at the last read.
+    /// Its class in an [`IdleTable`]: 0 where it was never read since it was written, else by its age and its heat at the last
+    /// read. It stays the same until the object is used again.
     pub fn heat_class(&self) -> usize {
-        if self.read_since_written { 1 + HEAT_FROM.partition_point(|from| *from <= self.heat) } else { 0 }
+        if !self.read_since_written {
+            return 0;
+        }
+        let class = |first: usize, bounds: &[f64]| first + bounds.partition_point(|from| *from <= self.heat);
+        if self.is_young() { class(YOUNG_FROM, &YOUNG_HEAT_FROM) } else { class(1, &HEAT_FROM) }
+    }
+
+    /// Whether it was young when it was last read. Not if it was only written anew: its heat is then of before.
+    fn is_young(&self) -> bool {
+        let (Some(written), Some(read)) = (self.written_day, self.last_read_day) else { return false };
+        let age = days_between(written, read);
+        age <= YOUNG_DAYS && self.heat <= f64::from(age + 1)
     }
 
     /// Bytes that are read on a day on which it is read; 0 if it never was.
@@ -295,6 +319,9 @@ impl From<Cell> for (f64, f64, f64) {
 
 /// How objects come back to be read: by heat class, then by idle age. Written as one list a class that has any exposure; sums of
 /// whole numbers, so the order of additions is of no matter.
+///
+/// A table from before the young had classes of their own is read as one without them: what it knows of them is among what it
+/// knows of the others, where it counts less as the table grows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Vec<Cell>>", into = "Vec<Vec<Cell>>")]
 pub struct IdleTable {

@@ -115,8 +115,13 @@ impl Archives {
             None => (None, None),
         };
         let learned = |classes: Vec<StorageClass>, before| {
-            let rules =
-                Rules { classes, restore: restores.speed, restore_days: restores.days, restored: restores.class };
+            let rules = Rules {
+                classes,
+                patience_days: 0,
+                restore: restores.speed,
+                restore_days: restores.days,
+                restored: restores.class,
+            };
             Learned::new(prices, hazards.scaled(CAUTION), rules, before)
         };
         self.plans = Some(Plans {

@@ -45,11 +45,12 @@ impl Experts {
             }
             let rules = Rules {
                 classes: expert.classes().to_vec(),
+                patience_days: expert.patience_days(),
                 restore: restores.speed,
                 restore_days: restores.days,
                 restored: restores.class,
             };
-            *learned = Some(Learned::new(prices, hazards.scaled(expert.caution()), rules, learned.take()));
+            *learned = Some(Learned::new(prices, hazards.clone(), rules, learned.take()));
         }
     }
 
@@ -77,9 +78,11 @@ impl Experts {
         }
     }
 
-    /// What all the time to come costs for the object, as [`Expert::JUDGE`] sees it; 0 where it cannot tell.
-    pub fn future_usd(&self, object: &View<'_>, today: Day) -> f64 {
-        let judge = self.0[Expert::JUDGE as usize].as_ref();
+    /// What all the time to come costs for the object where `expert` has it, as [`Expert::judge`] sees it; 0 where that cannot
+    /// tell. Were all judged by the same plans, whoever has saved least would look best: what was paid for would be its own, and
+    /// what is saved from now on everybody's.
+    pub fn future_usd(&self, expert: Expert, object: &View<'_>, today: Day) -> f64 {
+        let judge = self.0[expert.judge() as usize].as_ref();
         judge.and_then(|judge| judge.future_usd(object, today)).unwrap_or(0.0)
     }
 }
@@ -92,7 +95,7 @@ enum Ask {
 }
 
 fn ask(expert: Expert, object: &View<'_>) -> Ask {
-    let reckoned = Expert::JUDGE.classes().contains(&object.class);
+    let reckoned = Expert::Thrifty.classes().contains(&object.class);
     // What an earlier expert moved to where reads are paid comes out when that pays, not all at once: each copy is a read.
     let paid_by_the_gigabyte = matches!(object.class, StorageClass::StandardIa | StorageClass::GlacierIr);
     match expert {
@@ -100,7 +103,7 @@ fn ask(expert: Expert, object: &View<'_>) -> Ask {
         Expert::Standard if !paid_by_the_gigabyte => Ask::All(StorageClass::Standard),
         Expert::Intelligent if !paid_by_the_gigabyte => Ask::All(StorageClass::IntelligentTiering),
         Expert::Standard | Expert::Intelligent => Ask::PlanOf(Expert::Careful),
-        Expert::Careful | Expert::Thrifty | Expert::Wary => Ask::PlanOf(expert),
+        Expert::Careful | Expert::Thrifty | Expert::Patient => Ask::PlanOf(expert),
     }
 }
 

@@ -7,13 +7,25 @@
 
 use crate::tiering::evidence::{Cell, HEAT_CLASSES, IDLE_BINS, IDLE_FROM, IdleTable, days_of_bin};
 
-/// The heat that stands for a class; of the first, which was never read, there is none.
-pub(super) const HEAT_OF_CLASS: [f64; HEAT_CLASSES] = [0.0, 1.0, 1.35, 2.0, 3.5, 7.0, 16.0, 40.0];
+/// The heat that stands for a class; of the first, which was never read, there is none. The last ones are those of the young.
+pub(super) const HEAT_OF_CLASS: [f64; HEAT_CLASSES] = [0.0, 1.0, 1.35, 2.0, 3.5, 7.0, 16.0, 40.0, 1.0, 1.8, 3.5, 10.0];
 
 /// By heat class, the two figures of the power law that is expected: after `t` idle days, a read on a day has the chance
 /// `shape / (t + days)`.
-const PRIOR: [(f64, f64); HEAT_CLASSES] =
-    [(0.6, 4.0), (0.5, 5.0), (0.6, 5.0), (0.8, 6.0), (1.2, 8.0), (2.0, 9.0), (3.5, 8.0), (7.0, 8.0)];
+const PRIOR: [(f64, f64); HEAT_CLASSES] = [
+    (0.6, 4.0),
+    (0.5, 5.0),
+    (0.6, 5.0),
+    (0.8, 6.0),
+    (1.2, 8.0),
+    (2.0, 9.0),
+    (3.5, 8.0),
+    (7.0, 8.0),
+    (0.5, 5.0),
+    (0.8, 6.0),
+    (1.2, 8.0),
+    (2.0, 9.0),
+];
 
 /// How many reads the expectation of a cell weighs.
 const CELL_WEIGHT: f64 = 0.5;

@@ -2,13 +2,14 @@
 //!
 //! From the idle tables of [`super::evidence`] follow chances of a read ([`hazard`]), from these and the prices a plan for every
 //! size and volume of reads ([`solve`], by value iteration), and from the plan an object's class, by one look into a table
-//! ([`learned`]). Several experts plan so, each with another caution ([`experts`]), and [`safeguard`] says which one is followed.
+//! ([`learned`]). Several experts plan so, each under other rules ([`experts`]), and [`safeguard`] says which one is followed.
 //!
 //! None of them uses the archives, whose readers wait; [`archives`] says which objects may go there all the same.
 //!
 //! Pure: what was learned comes in as tables, and nothing here knows where these are kept.
 
 pub mod archives;
+pub mod arrivals;
 pub mod experts;
 pub mod hazard;
 pub mod learned;

@@ -9,7 +9,11 @@
 //! uses classes where reads are paid ([`Expert::is_bold`]) is followed for a share of the objects alone. Of what one read of
 //! everything that it has there would cost, a part must be covered: by what was saved so far against the cheaper of all in
 //! STANDARD and all in Intelligent-Tiering, and by a fiftieth of that one's cost, with which it begins. That part is twice the
-//! highest wave of reads that the bucket has seen above its usual ones, and all of it where waves are that high.
+//! highest wave of reads that the bucket has seen above its usual ones.
+//!
+//! The highest wave of a bucket may be yet to come. Where objects come in clumps ([`super::arrivals`]), so do their reads, and
+//! the next clump may be the first that is read all the time; so twice that is covered too. Where they come one by one, there is
+//! no such risk.
 
 use std::fmt;
 
@@ -36,7 +40,12 @@ const LEAST_COVERED: f64 = 0.05;
 
 /// The wave that is reckoned with before any is seen, and what of the highest one counts 30 days later.
 const FIRST_WAVE: f64 = 0.1;
-const WAVE_MEMORY: f64 = 0.95;
+const WAVE_MEMORY: f64 = 0.97;
+
+/// How often what came together may be read in a month, before anything is known of it: what is new every day, as it is bound to
+/// the class that it was put in; what has been idle for four weeks less often.
+const READS_OF_A_NEW_CLUMP: f64 = 30.0;
+const READS_OF_AN_IDLE_CLUMP: f64 = 10.0;
 
 /// In so many months a height of waves becomes the usual one.
 const USUAL_AFTER_MONTHS: f64 = 4.0;
@@ -44,6 +53,10 @@ const USUAL_AFTER_MONTHS: f64 = 4.0;
 /// A wave counts as a share of what is at stake, or of so many months of all in STANDARD if that is more: what little a bold expert
 /// tries first says nothing.
 const LEAST_STAKE_MONTHS: f64 = 0.33;
+
+/// For so long a patient expert leaves what is new or was just used where it is: where something is read again and again, it is
+/// so within the first weeks of its life, and what was moved by then is bound to its class for a month or three.
+const PATIENCE_DAYS: u32 = 28;
 
 /// At most so many objects of a bucket are shadowed: enough to tell which expert is cheaper.
 pub const SHADOWED: usize = 1000;
@@ -63,16 +76,16 @@ pub enum Expert {
     Careful,
     /// By plans, among all classes that are read at once.
     Thrifty,
-    /// The same, where every read is taken as three times as likely as it was learned.
-    Wary,
+    /// The same, and nothing goes where reads are paid before it has been idle for four weeks. (State of old has another in its
+    /// place, who took all reads for three times as likely; its costs are soon outweighed.)
+    #[serde(alias = "wary")]
+    Patient,
 }
 
 impl Expert {
-    pub const ALL: [Expert; 5] = [Self::Standard, Self::Intelligent, Self::Careful, Self::Thrifty, Self::Wary];
+    pub const ALL: [Expert; 5] = [Self::Standard, Self::Intelligent, Self::Careful, Self::Thrifty, Self::Patient];
     /// Whom to follow until another has proved cheaper.
     pub const FIRST: Expert = Self::Careful;
-    /// By whose plans it is judged what lies ahead.
-    pub const JUDGE: Expert = Self::Thrifty;
 
     /// The name in reports.
     pub fn as_str(self) -> &'static str {
@@ -81,7 +94,7 @@ impl Expert {
             Self::Intelligent => "intelligent-tiering",
             Self::Careful => "careful",
             Self::Thrifty => "thrifty",
-            Self::Wary => "wary",
+            Self::Patient => "patient",
         }
     }
 
@@ -91,18 +104,31 @@ impl Expert {
         match self {
             Self::Standard | Self::Intelligent => &[],
             Self::Careful => &[Standard, IntelligentTiering],
-            Self::Thrifty | Self::Wary => &[Standard, IntelligentTiering, StandardIa, GlacierIr],
+            Self::Thrifty | Self::Patient => &[Standard, IntelligentTiering, StandardIa, GlacierIr],
         }
     }
 
     /// Whether it uses classes where reads are paid by the gigabyte.
     pub fn is_bold(self) -> bool {
-        matches!(self, Self::Thrifty | Self::Wary)
+        matches!(self, Self::Thrifty | Self::Patient)
     }
 
-    /// How many times as likely as learned it takes reads to be.
-    pub fn caution(self) -> f64 {
-        if self == Self::Wary { 3.0 } else { 1.0 }
+    /// The idle days before which its plans move nothing to where reads are paid.
+    pub fn patience_days(self) -> u32 {
+        if self == Self::Patient { PATIENCE_DAYS } else { 0 }
+    }
+
+    /// By whose plans it is judged what lies ahead of it: its own, or those that come closest.
+    pub fn judge(self) -> Self {
+        match self {
+            Self::Standard | Self::Intelligent | Self::Careful => Self::Careful,
+            Self::Thrifty | Self::Patient => self,
+        }
+    }
+
+    /// How often in a month a clump may be read that this expert has put where reads are paid: see [`Period::clump`].
+    fn reads_of_a_clump(self) -> f64 {
+        if self == Self::Patient { READS_OF_AN_IDLE_CLUMP } else { READS_OF_A_NEW_CLUMP }
     }
 }
 
@@ -125,8 +151,10 @@ pub struct Period {
     pub ahead_usd: PerExpert,
     /// What one read of everything would cost each at the period's end, beyond what it costs in STANDARD.
     pub at_stake_usd: PerExpert,
-    /// What of [`Period::costs_usd`] of [`Expert::JUDGE`] is retrieval.
-    pub retrieval_usd: f64,
+    /// What of [`Period::costs_usd`] is retrieval.
+    pub retrieval_usd: PerExpert,
+    /// How large a share of the bucket comes at a time: see [`super::arrivals`].
+    pub clump: f64,
     /// What the period has cost with each object under the expert that was followed for it.
     pub followed_usd: f64,
 }
@@ -144,8 +172,11 @@ pub struct Safeguard {
     days: f64,
     #[serde(default)]
     savings: Savings,
+    /// Of [`Expert::Thrifty`].
     #[serde(default)]
     waves: Waves,
+    #[serde(default)]
+    patient_waves: Waves,
 }
 
 /// What was done against what could have been done without thought.
@@ -169,7 +200,7 @@ impl Savings {
     }
 }
 
-/// How much is read within about a month, as a share of what [`Expert::JUDGE`] has where reads are paid.
+/// How much is read within about a month, as a share of what a bold expert has where reads are paid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Waves {
     now: f64,
@@ -186,12 +217,12 @@ impl Default for Waves {
 }
 
 impl Waves {
-    fn add(&mut self, period: &Period, months: f64) {
+    fn add(&mut self, expert: Expert, period: &Period, months: f64) {
         let before = self.at_stake_usd;
-        self.at_stake_usd = period.at_stake_usd[Expert::JUDGE as usize];
+        self.at_stake_usd = period.at_stake_usd[expert as usize];
         let monthly = period.costs_usd[Expert::Standard as usize] / months;
         let at_stake = before.max(self.at_stake_usd).max(LEAST_STAKE_MONTHS * monthly);
-        let read = if at_stake > 0.0 { period.retrieval_usd / at_stake } else { 0.0 };
+        let read = if at_stake > 0.0 { period.retrieval_usd[expert as usize] / at_stake } else { 0.0 };
         self.now = self.now * (-months).exp() + read;
         self.usual += (1.0 - (-months / USUAL_AFTER_MONTHS).exp()) * (self.now - self.usual);
         self.highest = (self.now - self.usual).max(self.highest * WAVE_MEMORY.powf(months));
@@ -212,6 +243,7 @@ impl Default for Safeguard {
             days: 0.0,
             savings: Savings::default(),
             waves: Waves::default(),
+            patient_waves: Waves::default(),
         }
     }
 }
@@ -243,7 +275,8 @@ impl Safeguard {
             *cost = *cost * memory.min(young) + new;
         }
         self.savings.add(period, memory);
-        self.waves.add(period, months);
+        self.waves.add(Expert::Thrifty, period, months);
+        self.patient_waves.add(Expert::Patient, period, months);
         self.choose(period);
     }
 
@@ -251,24 +284,27 @@ impl Safeguard {
         // Only differences of what is ahead mean anything.
         let base = period.ahead_usd.iter().copied().fold(f64::INFINITY, f64::min);
         let cost = |expert: Expert| self.costs_usd[expert as usize] + period.ahead_usd[expert as usize] - base;
-        let cheapest = |bold: bool| {
-            let of_kind = Expert::ALL.into_iter().filter(|expert| expert.is_bold() == bold);
-            of_kind.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Expert::FIRST)
-        };
-        let (safe, bold) = (cheapest(false), cheapest(true));
+        let safe = [Expert::Standard, Expert::Intelligent, Expert::Careful];
+        let safe = safe.into_iter().min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(Expert::FIRST);
         let mut following = if self.following.is_bold() { Expert::FIRST } else { self.following };
         if cost(safe) < cost(following) * (1.0 - HYSTERESIS) {
             following = safe;
         }
         let margin = if self.bold.is_some() { 0.0 } else { HYSTERESIS };
-        let pays = cost(bold) < cost(following) * (1.0 - margin);
-        self.bold = pays.then(|| (bold, self.share(period.at_stake_usd[bold as usize])));
+        // The one that saves the most with the share that it may have: the cheapest may be the one that risks the most.
+        let saves = |(expert, share): &(Expert, f64)| share * (cost(following) - cost(*expert));
+        let bold = [Expert::Thrifty, Expert::Patient].into_iter();
+        let pays = bold.filter(|expert| cost(*expert) < cost(following) * (1.0 - margin));
+        let shares = pays.map(|expert| (expert, self.share(expert, period)));
+        self.bold = shares.max_by(|a, b| saves(a).total_cmp(&saves(b)));
         self.following = following;
     }
 
-    /// The share of the objects for which so much may be at stake.
-    fn share(&self, at_stake_usd: f64) -> f64 {
-        let (budget, needed) = (self.savings.budget_usd(), at_stake_usd * self.waves.to_cover());
+    /// The share of the objects for which a bold expert may be followed.
+    fn share(&self, expert: Expert, period: &Period) -> f64 {
+        let waves = if expert == Expert::Patient { &self.patient_waves } else { &self.waves };
+        let to_cover = waves.to_cover().max(WAVES_COVERED * expert.reads_of_a_clump() * period.clump);
+        let (budget, needed) = (self.savings.budget_usd(), period.at_stake_usd[expert as usize] * to_cover);
         if budget >= needed { 1.0 } else { (budget / needed).max(0.0) }
     }
 }
@@ -287,6 +323,10 @@ mod tests {
 
     fn period(days: u16, costs_usd: PerExpert, ahead_usd: PerExpert) -> Period {
         Period { days, costs_usd, ahead_usd, followed_usd: costs_usd[2], ..Period::default() }
+    }
+
+    fn of_bold(usd: f64) -> PerExpert {
+        Expert::ALL.map(|expert| if expert.is_bold() { usd } else { 0.0 })
     }
 
     #[test]
@@ -326,15 +366,15 @@ mod tests {
         assert!((0..1000).all(|hash| safeguard.following(hash) == Expert::Thrifty));
         // Everything is read at once, which costs more than was ever saved.
         let wave = period(30, [2.0, 1.0, 1.0, 4.6, 1.0], [0.0; 5]);
-        safeguard.learn(&Period { retrieval_usd: 4.0, followed_usd: 4.6, ..wave });
+        safeguard.learn(&Period { retrieval_usd: of_bold(4.0), followed_usd: 4.6, ..wave });
         assert_eq!(safeguard.bold_share(), 0.0);
     }
 
     #[test]
     fn a_share_is_that_of_the_objects_whatever_their_hashes_are_taken_from() {
-        let safeguard = Safeguard { bold: Some((Expert::Wary, 0.3)), ..Safeguard::default() };
+        let safeguard = Safeguard { bold: Some((Expert::Patient, 0.3)), ..Safeguard::default() };
         for spread in [0, 40] {
-            let bold = (0..10_000_u64).filter(|i| safeguard.following(i << spread) == Expert::Wary).count();
+            let bold = (0..10_000_u64).filter(|i| safeguard.following(i << spread) == Expert::Patient).count();
             assert!((2800..3200).contains(&bold), "{bold}");
         }
     }
@@ -346,7 +386,8 @@ mod tests {
             for month in 0..24 {
                 let at_stake_usd = [0.0, 0.0, 0.0, 4.0, 4.0];
                 let quiet = period(30, [1.0; 5], [0.0; 5]);
-                waves.add(&Period { at_stake_usd, retrieval_usd: retrieval_usd(month), ..quiet }, 1.0);
+                let retrieval_usd = of_bold(retrieval_usd(month));
+                waves.add(Expert::Thrifty, &Period { at_stake_usd, retrieval_usd, ..quiet }, 1.0);
             }
             waves.to_cover()
         };
@@ -354,6 +395,22 @@ mod tests {
         let wave = to_cover(&|month| if month == 20 { 2.0 } else { 0.0 });
         let usual = to_cover(&|_| 2.0 / 24.0);
         assert!(wave > 0.5 && usual < 0.15, "{wave} {usual}");
+    }
+
+    #[test]
+    fn where_objects_come_in_clumps_the_patient_is_followed_for_more_of_them_than_who_saves_more() {
+        let learn = |clump: f64| {
+            let mut safeguard = Safeguard::default();
+            for _ in 0..2 {
+                let at_stake_usd = [0.0, 0.0, 0.0, 3.0, 2.0];
+                safeguard.learn(&Period { at_stake_usd, clump, ..period(30, [2.0, 1.0, 1.0, 0.6, 0.8], [0.0; 5]) });
+            }
+            safeguard.bold.unwrap()
+        };
+        let (even, clumped) = (learn(0.0), learn(0.05));
+        assert_eq!(even.0, Expert::Thrifty);
+        assert_eq!(clumped.0, Expert::Patient);
+        assert!(even.1 > 2.0 * clumped.1 && clumped.1 > 0.0, "{even:?} {clumped:?}");
     }
 
     /// As long as what is lost in a period is what was at stake.
@@ -370,7 +427,7 @@ mod tests {
                 (followed, baseline) = (followed + followed_usd, baseline + 1.0);
                 safeguard.learn(&Period {
                     at_stake_usd: [0.0, 0.0, 0.0, 0.5, 0.5],
-                    retrieval_usd: read,
+                    retrieval_usd: of_bold(read),
                     followed_usd,
                     ..period(30, [2.0, 1.0, 1.0, thrifty, 1.0], [0.0; 5])
                 });
@@ -387,10 +444,11 @@ mod tests {
             let share = once.bold_share();
             let period = |factor: f64| Period {
                 days: 30,
+                clump: 0.01,
                 costs_usd: [2.0, 1.0, 1.01, thrifty, 0.95].map(|usd| usd * factor),
                 ahead_usd: [3.0, 3.0, 3.0, 2.9, 3.1].map(|usd| usd * factor),
                 at_stake_usd: [0.0, 0.0, 0.0, 3.0, 0.5].map(|usd| usd * factor),
-                retrieval_usd: (thrifty - 0.7) * factor,
+                retrieval_usd: of_bold((thrifty - 0.7) * factor),
                 followed_usd: (share * thrifty + 1.0 - share) * factor,
             };
             once.learn(&period(1.0));
@@ -404,6 +462,7 @@ mod tests {
         let old = r#"{"costs_usd":[1.0,2.0,3.0,4.0,5.0],"following":"thrifty"}"#;
         let mut safeguard: Safeguard = serde_json::from_str(old).unwrap();
         assert_eq!(safeguard.following(7), Expert::Thrifty);
+        assert_eq!(serde_json::from_str::<Expert>(r#""wary""#).unwrap(), Expert::Patient, "who had its place before");
         safeguard.learn(&period(30, [2.0, 1.0, 1.0, 1.0, 1.0], [0.0; 5]));
         assert!(!safeguard.following.is_bold());
         let text = serde_json::to_string(&safeguard).unwrap();

@@ -9,7 +9,9 @@
 
 use super::hazard::{HEAT_OF_CLASS, Hazards, middle_of};
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
-use crate::tiering::evidence::{HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, days_of_bin, idle_bin};
+use crate::tiering::evidence::{
+    HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, YOUNG_DAYS, YOUNG_FROM, days_of_bin, idle_bin,
+};
 use crate::tiering::storage_class::StorageClass;
 
 /// What a dollar is worth a day later. In a year a third is lost: plans of today rarely hold so long.
@@ -130,6 +132,11 @@ impl Place {
         other != Self::Standard || !matches!(self, Self::IntelligentFrequent | Self::IntelligentInfrequent)
     }
 
+    /// Whether reads are paid by the gigabyte.
+    fn has_paid_reads(self) -> bool {
+        !matches!(self.class(), StorageClass::Standard | StorageClass::IntelligentTiering)
+    }
+
     /// Whether the minimum duration is still running: the object stays.
     fn is_young(self) -> bool {
         matches!(self, Self::StandardIaYoung | Self::GlacierIrYoung | Self::GlacierYoung | Self::DeepArchiveYoung)
@@ -149,6 +156,8 @@ pub struct Kind {
 pub struct Rules {
     /// The classes that objects may be moved into.
     pub classes: Vec<StorageClass>,
+    /// Before an object has been idle for so long it is not moved to where reads are paid.
+    pub patience_days: u32,
     pub restore: RestoreSpeed,
     pub restore_days: u32,
     /// Where a restored object is copied back to.
@@ -225,6 +234,7 @@ type Entry = (StorageClass, [f64; PLACES.len()]);
 struct Solver<'a> {
     hazards: &'a Hazards,
     restored: Place,
+    patience_days: u32,
     /// Storage by the day.
     daily: [[f64; IDLE_BINS]; PLACES.len()],
     read: [f64; PLACES.len()],
@@ -249,6 +259,7 @@ impl<'a> Solver<'a> {
         let mut solver = Self {
             hazards,
             restored: rules.restored(),
+            patience_days: rules.patience_days,
             daily: [[0.0; IDLE_BINS]; PLACES.len()],
             read: [0.0; PLACES.len()],
             end: [0.0; PLACES.len()],
@@ -408,6 +419,9 @@ impl<'a> Solver<'a> {
                 let Some(entered) = Place::of(*to, 0, 0, 0).filter(|entered| place.may_become(*entered)) else {
                     continue;
                 };
+                if entered.has_paid_reads() && u32::from(IDLE_FROM[bin]) < self.patience_days {
+                    continue;
+                }
                 let late = if entered == Place::Intelligent { self.late[bin][class] } else { 0.0 };
                 let usd = into[i] + late + self.stay[entered as usize][bin][class];
                 if usd < least * (1.0 - 1e-9) {
@@ -459,15 +473,24 @@ fn late(prices: &Prices, hazards: &Hazards, bytes: u64) -> [[f64; HEAT_CLASSES];
 fn hotter() -> [[(usize, f64); HEAT_CLASSES]; IDLE_BINS] {
     let mut all = [[(1, 0.0); HEAT_CLASSES]; IDLE_BINS];
     for (bin, row) in all.iter_mut().enumerate() {
-        for (class, to) in row.iter_mut().enumerate().skip(1) {
+        for (class, to) in row.iter_mut().enumerate() {
             let heat = 1.0 + HEAT_OF_CLASS[class] * (-middle_of(bin) / HEAT_DAYS).exp();
-            let lower = HEAT_OF_CLASS.partition_point(|of_class| *of_class <= heat).saturating_sub(1).max(1);
-            let share = match HEAT_OF_CLASS.get(lower + 1) {
-                Some(upper) => (heat - HEAT_OF_CLASS[lower]) / (upper - HEAT_OF_CLASS[lower]),
+            let (first, end) = if is_young_after(class, bin) { (YOUNG_FROM, HEAT_CLASSES) } else { (1, YOUNG_FROM) };
+            let heats = &HEAT_OF_CLASS[first..end];
+            let lower = heats.partition_point(|of_class| *of_class <= heat).saturating_sub(1);
+            let share = match heats.get(lower + 1) {
+                Some(upper) => (heat - heats[lower]) / (upper - heats[lower]),
                 None => 0.0,
             };
-            *to = (lower, share.clamp(0.0, 1.0));
+            *to = (first + lower, share.clamp(0.0, 1.0));
         }
     }
     all
+}
+
+/// Whether an object is young after a read at this idle age. What was never read has been idle since it was written; of what
+/// was young, half of the time as a young one is taken to be over.
+fn is_young_after(class: usize, bin: usize) -> bool {
+    let days = middle_of(bin);
+    class == 0 && days <= f64::from(YOUNG_DAYS) || class >= YOUNG_FROM && days <= f64::from(YOUNG_DAYS) / 2.0
 }

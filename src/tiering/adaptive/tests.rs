@@ -6,12 +6,13 @@ use super::safeguard::Expert;
 use super::solve::Rules;
 use crate::tiering::cost::tests::{times, us_east_1};
 use crate::tiering::cost::{Prices, RestoreSpeed};
-use crate::tiering::evidence::{HEAT_CLASSES, IdleTable, ObjectEvidence};
+use crate::tiering::evidence::{Day, DayAccess, HEAT_CLASSES, IdleTable, ObjectEvidence};
 use crate::tiering::storage_class::StorageClass;
 
 fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
     let rules = Rules {
         classes: Expert::Thrifty.classes().to_vec(),
+        patience_days: 0,
         restore: RestoreSpeed::Standard,
         restore_days: 1,
         restored: StorageClass::Standard,
@@ -144,6 +145,7 @@ fn what_goes_to_intelligent_tiering_goes_at_once_and_never_comes_out_to_go_in_ag
         }
         let rules = Rules {
             classes: Expert::Careful.classes().to_vec(),
+            patience_days: 0,
             restore: RestoreSpeed::Standard,
             restore_days: 1,
             restored: StorageClass::Standard,
@@ -169,6 +171,51 @@ fn what_goes_to_intelligent_tiering_goes_at_once_and_never_comes_out_to_go_in_ag
             "read after {idle_days} days: every day of waiting costs one"
         );
     }
+}
+
+#[test]
+fn the_patient_moves_nothing_to_where_reads_are_paid_before_it_was_idle_for_four_weeks() {
+    let mut seen = IdleTable::default();
+    (0..HEAT_CLASSES).for_each(|class| (0..1000).for_each(|_| seen.end_unread(class, 400)));
+    let of = |expert: Expert| {
+        let rules = Rules {
+            classes: expert.classes().to_vec(),
+            patience_days: expert.patience_days(),
+            restore: RestoreSpeed::Standard,
+            restore_days: 1,
+            restored: StorageClass::Standard,
+        };
+        Learned::new(&us_east_1(), Hazards::prior().learned(&seen), rules, None)
+    };
+    let (thrifty, patient) = (of(Expert::Thrifty), of(Expert::Patient));
+    let never = ObjectEvidence { written_day: Some(0), ..ObjectEvidence::default() };
+    let view = View { class: StorageClass::Standard, bytes: 10 << 20, class_since: 0, evidence: &never };
+    for day in 1..100 {
+        let paid = |learned: &Learned| learned.choose(&view, day).target == StorageClass::GlacierIr;
+        assert_eq!((paid(&thrifty), paid(&patient)), (true, day >= 28), "day {day}");
+    }
+}
+
+/// A few objects are read every day, most once in a long time: who is read soon after it was written is likely one of the few.
+#[test]
+fn the_many_that_are_seldom_read_do_not_hide_the_few_that_are_read_daily() {
+    let mut seen = IdleTable::default();
+    let mut life = |days: &mut dyn Iterator<Item = Day>| {
+        let mut object = ObjectEvidence::default();
+        object.add(&DayAccess { day: 0, written: true, ..DayAccess::default() }, &mut seen);
+        days.for_each(|day| object.add(&DayAccess { day, reads: 1, bytes_read: 1, written: false }, &mut seen));
+        object
+    };
+    for _ in 0..10 {
+        life(&mut (1..1000));
+    }
+    for first in (0..1000).map(|object| 100 + object % 150) {
+        life(&mut (first..1000).step_by(200));
+    }
+    let (new, old) = (life(&mut (1..2)), life(&mut (500..501)));
+    let hazards = Hazards::prior().learned(&seen);
+    let again = |object: &ObjectEvidence| hazards.chance_of_read(object.heat_class(), 1, 2);
+    assert!(again(&new) > 0.7 && again(&old) < 0.05, "{} {}", again(&new), again(&old));
 }
 
 #[test]

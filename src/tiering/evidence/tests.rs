@@ -44,8 +44,9 @@ fn a_gap_is_told_by_the_class_in_which_it_began() {
     let cell = |class, bin| closed.cell(class, bin);
     assert_eq!(cell(0, 2), Cell { exposed_days: 1.0, reads: 1.0, ends: 0.0 }, "3 days after it was written");
     assert_eq!(cell(0, 0), Cell { exposed_days: 1.0, reads: 0.0, ends: 0.0 });
-    assert_eq!(cell(1, 5), Cell { exposed_days: 1.0, reads: 1.0, ends: 0.0 }, "a week after the first read");
-    assert_eq!(cell(1, 4).exposed_days, 2.0);
+    let once = YOUNG_FROM;
+    assert_eq!(cell(once, 5), Cell { exposed_days: 1.0, reads: 1.0, ends: 0.0 }, "a week after the first read");
+    assert_eq!(cell(once, 4).exposed_days, 2.0);
     assert_eq!(closed.exposed_days(), 10.0);
     assert!(evidence.read_since_written);
 }
@@ -55,7 +56,7 @@ fn a_write_makes_it_never_read_again_and_ends_the_gap_unread() {
     let (evidence, closed) = after(&[written(10), read(11, 1), written(15)]);
     assert!(!evidence.read_since_written);
     assert_eq!((evidence.heat_class(), evidence.idle_days(20)), (0, Some(5)));
-    assert_eq!(closed.cell(1, 3), Cell { exposed_days: 1.0, reads: 0.0, ends: 1.0 });
+    assert_eq!(closed.cell(YOUNG_FROM, 3), Cell { exposed_days: 1.0, reads: 0.0, ends: 1.0 });
 }
 
 #[test]
@@ -64,6 +65,31 @@ fn a_read_on_the_day_of_the_write_closes_no_gap() {
     assert!(evidence.read_since_written);
     assert_eq!(closed, IdleTable::default());
     assert_eq!((evidence.reads_per_day(), evidence.bytes_per_day()), (2.0, 9.0));
+}
+
+#[test]
+fn the_young_have_classes_of_their_own_until_their_heat_tells_of_a_long_life() {
+    let class = |days: &[DayAccess]| after(days).0.heat_class();
+    assert_eq!(class(&[written(10), read(12, 1)]), YOUNG_FROM);
+    assert_eq!(class(&[written(10), read(12, 1), read(13, 1)]), YOUNG_FROM + 1);
+    let month: Vec<_> = std::iter::once(written(10)).chain((11..41).map(|day| read(day, 1))).collect();
+    assert_eq!(class(&month), HEAT_CLASSES - 1);
+    assert_eq!(class(&[written(10), read(12, 1), read(100, 1)]), 2, "it is no longer young");
+    assert_eq!(class(&[read(12, 1), read(13, 1)]), 3, "nobody knows when it was written");
+    let anew: Vec<_> = month.iter().copied().chain([written(41), read(42, 1)]).collect();
+    assert_eq!(class(&anew), 6, "it was read before it was written anew");
+}
+
+#[test]
+fn a_table_from_before_the_young_had_classes_is_read_and_one_with_more_than_there_are_is_not() {
+    let old: IdleTable = serde_json::from_str("[[[5.0,1.0,0.0]],[],[],[],[],[],[],[[1.0,1.0,0.0]]]").unwrap();
+    assert_eq!((old.cell(0, 0).reads, old.cell(7, 0).reads, old.exposed_days()), (1.0, 1.0, 6.0));
+    assert!(
+        serde_json::from_value::<IdleTable>(serde_json::json!(
+            [(); HEAT_CLASSES + 1].iter().map(|()| [0; 0]).collect::<Vec<_>>()
+        ))
+        .is_err()
+    );
 }
 
 #[test]
@@ -80,11 +106,10 @@ fn a_table_is_written_without_its_empty_ends_and_reads_back() {
     let text = serde_json::to_string(&closed).unwrap();
     assert_eq!(
         text,
-        "[[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,1.0,0.0]],[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],\
-         [2.0,0.0,0.0],[1.0,1.0,0.0]],[],[[1.0,0.0,0.0],[1.0,0.0,1.0]],[],[],[],[]]"
+        "[[[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,1.0,0.0]],[],[],[[1.0,0.0,0.0],[1.0,0.0,1.0]],[],[],[],[],\
+         [[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[1.0,0.0,0.0],[2.0,0.0,0.0],[1.0,1.0,0.0]],[],[],[]]"
     );
     assert_eq!(serde_json::from_str::<IdleTable>(&text).unwrap(), closed);
-    assert!(serde_json::from_str::<IdleTable>("[[],[],[],[],[],[],[],[],[]]").is_err());
 }
 
 fn any_days() -> impl Strategy<Value = Vec<DayAccess>> {

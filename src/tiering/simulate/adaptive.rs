@@ -5,6 +5,7 @@ use super::account::{Bill, Held, PERIOD_DAYS, Tariff};
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Trace, TraceBucket};
 use crate::tiering::adaptive::archives::{Archives, Places, Survey, Waits};
+use crate::tiering::adaptive::arrivals::Arrivals;
 use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::hazard::Hazards;
 use crate::tiering::adaptive::learned::View;
@@ -223,16 +224,19 @@ impl<'a> AdaptiveRun<'a> {
                 });
                 course.settle(state, to);
                 if let Some(held) = state.held.filter(|held| held.bytes >= self.min_object_bytes) {
-                    period.ahead_usd[expert as usize] += learned.future_usd(&view(state, &held), Day::from(to));
+                    period.ahead_usd[expert as usize] += learned.future_usd(expert, &view(state, &held), Day::from(to));
                     period.at_stake_usd[expert as usize] += self.tariff.one_read_usd(&held);
                 }
             }
             let costs = course.bill.total();
             period.costs_usd[expert as usize] = costs.total_usd();
-            if expert == Expert::JUDGE {
-                period.retrieval_usd = costs.retrieval_usd;
-            }
+            period.retrieval_usd[expert as usize] = costs.retrieval_usd;
         }
+        let mut arrivals = Arrivals::new(Day::from(to));
+        for state in bucket.shadows[Expert::FIRST as usize].iter().filter(|state| state.held.is_some()) {
+            arrivals.add(state.evidence.written_day);
+        }
+        period.clump = arrivals.clump();
         bucket.safeguard.learn(&period);
     }
 }

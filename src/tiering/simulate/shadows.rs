@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Bill, Held, Tariff};
+use crate::tiering::adaptive::arrivals::Arrivals;
 use crate::tiering::adaptive::experts::Experts;
 use crate::tiering::adaptive::safeguard::{Expert, PerExpert, Period, SHADOWED, Safeguard};
 use crate::tiering::evidence::Day;
@@ -31,9 +32,9 @@ pub struct Shadows {
     /// The same by whoever is followed.
     #[serde(default)]
     followed_moved_usd: f64,
-    /// What of the moves of [`Expert::JUDGE`] was retrieval.
+    /// What of the moves was retrieval.
     #[serde(default)]
-    moved_retrieval_usd: f64,
+    moved_retrievals_usd: PerExpert,
     objects: BTreeMap<u64, Shadow>,
 }
 
@@ -148,7 +149,7 @@ impl Shadows {
         let moved = bills.map(|bill| bill.total());
         self.moved_usd = std::array::from_fn(|expert| moved[expert].total_usd());
         self.followed_moved_usd = moved[FOLLOWED].total_usd();
-        self.moved_retrieval_usd = moved[Expert::JUDGE as usize].retrieval_usd;
+        self.moved_retrievals_usd = std::array::from_fn(|expert| moved[expert].retrieval_usd);
         self.day = Some(day);
     }
 
@@ -183,8 +184,9 @@ impl Shadows {
                     None => tariff.end(&mut held, to, bill),
                     Some(_) => tariff.store(&mut held, to, bill),
                 }
-                if let Some(object) = object.filter(|object| object.bytes >= min_object_bytes && way != FOLLOWED) {
-                    period.ahead_usd[way] += experts.future_usd(&seen(object, &held).view(), today);
+                let expert = Expert::ALL.get(way).copied();
+                if let Some((object, expert)) = object.filter(|object| object.bytes >= min_object_bytes).zip(expert) {
+                    period.ahead_usd[way] += experts.future_usd(expert, &seen(object, &held).view(), today);
                     period.at_stake_usd[way] += tariff.one_read_usd(&held);
                 }
                 shadow.at[way] = At::of(&held);
@@ -197,7 +199,11 @@ impl Shadows {
         let costs = bills.map(|bill| bill.total());
         period.costs_usd = std::array::from_fn(|expert| costs[expert].total_usd() + self.moved_usd[expert]);
         period.followed_usd = costs[FOLLOWED].total_usd() + self.followed_moved_usd;
-        period.retrieval_usd = costs[Expert::JUDGE as usize].retrieval_usd + self.moved_retrieval_usd;
+        period.retrieval_usd =
+            std::array::from_fn(|expert| costs[expert].retrieval_usd + self.moved_retrievals_usd[expert]);
+        let mut arrivals = Arrivals::new(today);
+        now.values().for_each(|object| arrivals.add(object.evidence.written_day));
+        period.clump = arrivals.clump();
         self.safeguard.learn(&period);
     }
 }

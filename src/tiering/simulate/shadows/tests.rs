@@ -58,7 +58,7 @@ fn a_bucket_begins_with_the_safest_and_follows_the_thrifty_where_nothing_is_ever
     let mut objects = (0..50).map(|hash| (hash, written(BEGIN - 300, 64 * MIB))).collect();
     let followed = live(&mut objects, 8, |_, _| false);
     assert_eq!(followed[0], Expert::FIRST);
-    assert!(matches!(followed[7], Expert::Thrifty | Expert::Wary), "{followed:?}");
+    assert!(matches!(followed[7], Expert::Thrifty | Expert::Patient), "{followed:?}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn shadows_of_old_that_do_not_know_who_was_followed_go_on_as_whoever_is() {
     let objects = BTreeMap::from([(1, written(BEGIN - 200, 64 * MIB))]);
     shadows.go_on(&objects, BEGIN, &tariff, &experts, 0);
     let mut old = serde_json::to_value(&shadows).unwrap();
-    old.as_object_mut().unwrap().retain(|name, _| !["followed_moved_usd", "moved_retrieval_usd"].contains(&&**name));
+    old.as_object_mut().unwrap().retain(|name, _| !["followed_moved_usd", "moved_retrievals_usd"].contains(&&**name));
     old["objects"]["1"]["at"].as_array_mut().unwrap().pop();
     let mut old: Shadows = serde_json::from_value(old).unwrap();
     for shadows in [&mut shadows, &mut old] {
