@@ -104,12 +104,19 @@ impl Names<'_> {
     }
 
     fn holds(&self, condition: &str, item: Option<&Item>) -> bool {
-        condition.split(" OR ").any(|all| all.split(" AND ").all(|term| self.term(term.trim(), item)))
+        let any = split_outside(condition, " OR ");
+        any.into_iter().any(|all| split_outside(all, " AND ").into_iter().all(|term| self.term(term.trim(), item)))
     }
 
     fn term(&self, term: &str, item: Option<&Item>) -> bool {
         let attribute = |name: &str| item.and_then(|item| item.get(self.name(name)));
         let inside = |function: &str| term.strip_prefix(function).and_then(|rest| rest.strip_suffix(')'));
+        if let Some(condition) = inside("(") {
+            return self.holds(condition, item);
+        }
+        if let Some((name, kind)) = inside("attribute_type(").and_then(|both| both.split_once(',')) {
+            return attribute(name).is_some_and(|have| have.get(text(&self.value(kind))).is_some());
+        }
         if let Some(name) = inside("attribute_exists(") {
             return attribute(name).is_some();
         }
@@ -143,6 +150,24 @@ impl Names<'_> {
             item.remove(self.name(name));
         }
     }
+}
+
+/// The parts of `condition` between the `separator`s that stand in no brackets.
+fn split_outside<'a>(condition: &'a str, separator: &str) -> Vec<&'a str> {
+    let (mut parts, mut depth, mut from) = (Vec::new(), 0, 0);
+    for (at, letter) in condition.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ if depth == 0 && at >= from && condition[at..].starts_with(separator) => {
+                parts.push(&condition[from..at]);
+                from = at + separator.len();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&condition[from..]);
+    parts
 }
 
 pub fn text(value: &Value) -> String {
