@@ -157,8 +157,7 @@ impl Learning {
     }
 
     fn tariff(&self) -> Tariff<'_> {
-        let Guards { copies, restore, restore_days, restored_class, .. } = self.guards;
-        Tariff { prices: &self.prices, copies, restore, restore_days, restored_class }
+        Tariff::new(&self.prices, &self.guards)
     }
 
     fn today(&self) -> Day {

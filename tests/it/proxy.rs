@@ -141,8 +141,26 @@ impl Proxy {
     }
 
     /// Whether nothing is on its way to the emulator.
-    pub fn is_quiet(&self) -> bool {
+    fn is_quiet(&self) -> bool {
         self.shared.under_way.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until what a dead client had asked for is done or lost.
+    pub async fn quiet(&self) {
+        for _ in 0..1200 {
+            if self.is_quiet() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("requests of the dead are under way for a minute");
+    }
+
+    /// Lets everything through again but what a client that was just killed had sent, which may still lie in our sockets.
+    pub async fn heal_after_death(&self) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.quiet().await;
+        self.heal();
     }
 
     /// Takes what came by since the last call.

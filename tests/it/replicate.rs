@@ -260,9 +260,7 @@ async fn a_walk_that_is_killed_is_taken_up_where_it_was() {
     let there = async || world.s3().list_objects_v2().bucket(&destination).send().await.unwrap().key_count.unwrap();
     eventually(Duration::from_secs(60), "three are copied", async || (there().await == 3).then_some(())).await;
     walk.kill().await.unwrap();
-    // What the dead had sent must not be let through: it may still lie in the proxy's sockets.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    proxy.heal();
+    proxy.heal_after_death().await;
     let (code, figures) = world.run_json(&["replicate", &format!("s3://{source}/in/")]).await;
     assert_eq!((code, &figures["copied"], &figures["up_to_date"]), (0, &json!(5), &json!(3)), "{figures}");
     assert_eq!(there().await, 8);

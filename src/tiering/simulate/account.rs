@@ -5,8 +5,8 @@
 //! STANDARD and costs one request. All reads are paid: the request, and the retrieval by the gigabyte where the class has it.
 //!
 //! A read of an object in an archive (GLACIER, DEEP_ARCHIVE) is a delayed read: the restore is paid, the object is read from
-//! its temporary copy in STANDARD, and it is copied back to the class that the configuration says, as the daemon does. What is left of a minimum duration is paid when the object leaves early; at the end
-//! of the trace nothing is paid ahead.
+//! its temporary copy in STANDARD, and it is copied back to the class that the configuration says, as the daemon does. What is
+//! left of a minimum duration is paid when the object leaves early; at the end of the trace nothing is paid ahead.
 
 use std::ops::{Add, AddAssign};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::tiering::adaptive::experts::Restores;
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
-use crate::tiering::policy::guard::Copies;
+use crate::tiering::policy::guard::{Copies, Guards};
 use crate::tiering::storage_class::StorageClass;
 
 /// Days in a period of [`Bill::periods`], and in a billing month.
@@ -148,7 +148,13 @@ pub struct Tariff<'a> {
     pub restored_class: StorageClass,
 }
 
-impl Tariff<'_> {
+impl<'a> Tariff<'a> {
+    /// What moves cost that are made under `guards`.
+    pub fn new(prices: &'a Prices, guards: &Guards) -> Self {
+        let Guards { copies, restore, restore_days, restored_class, .. } = *guards;
+        Self { prices, copies, restore, restore_days, restored_class }
+    }
+
     /// How archived objects are restored.
     pub fn restores(&self) -> Restores {
         Restores { speed: self.restore, days: self.restore_days, class: self.restored_class }

@@ -92,8 +92,7 @@ pub struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub fn tariff(&self) -> Tariff<'a> {
-        let Guards { copies, restore, restore_days, restored_class, .. } = *self.guards;
-        Tariff { prices: self.prices, copies, restore, restore_days, restored_class }
+        Tariff::new(self.prices, self.guards)
     }
 
     /// What `policy` would have cost. `cadence` is of no matter where [`Replayed::has_cadence`] says so.

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{DYING, INGEST, check_figures, counted, put_log, world, world_at};
 use crate::logs::{self, Counts, Event, simple_key};
 use crate::proxy::{Fault, Proxy};
-use crate::world::{World, eventually};
+use crate::world::World;
 
 fn object(bucket: &str, key: &str) -> ObjectId {
     ObjectId::new(BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
@@ -232,8 +232,7 @@ async fn counts_and_evidence_are_exact_however_often_a_run_is_killed() {
             ended = run.wait() => panic!("seed {seed}: it ended before write {killed_at}: {ended:?}"),
         }
         // The emulator shows rows that it is amid of making; DynamoDB does not.
-        let nothing_under_way = async || proxy.is_quiet().then_some(());
-        eventually(Duration::from_secs(60), "the emulator is done with what the run sent", nothing_under_way).await;
+        proxy.quiet().await;
         let so_far = counted(&world).await;
         for (id, (count, _)) in &so_far {
             assert!(*count <= want[id].0, "seed {seed}: {id:?} counted {count} times");

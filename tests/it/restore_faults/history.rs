@@ -15,7 +15,6 @@ use tierd::tiering::storage_class::StorageClass;
 use tokio_util::sync::CancellationToken;
 
 use super::life::{self, Fate, Tally};
-use crate::proxy::Proxy;
 use crate::restore::{ALONE, ODD_KEYS, depth, id, put_tags, send, tags};
 use crate::streams_model::Dice;
 use crate::world::World;
@@ -203,7 +202,7 @@ impl<'a> History<'a> {
             join(thread).await;
         }
         self.tally.killed(of_the_program);
-        quiet(&proxy).await;
+        proxy.quiet().await;
     }
 
     /// What users and S3 do to objects while no daemon is up.
@@ -252,7 +251,7 @@ impl<'a> History<'a> {
         }
         kill.cancel();
         join(thread).await;
-        quiet(&proxy).await;
+        proxy.quiet().await;
         // What was well must be so when the last of it is over.
         if problems.is_empty() {
             problems = self.problems().await;
@@ -330,17 +329,6 @@ impl<'a> History<'a> {
 
 async fn join(thread: std::thread::JoinHandle<()>) {
     tokio::task::spawn_blocking(move || thread.join().expect("a daemon does not panic")).await.expect("it is joined");
-}
-
-/// Waits until what a dead daemon had asked for is done or lost.
-async fn quiet(proxy: &Proxy) {
-    for _ in 0..1200 {
-        if proxy.is_quiet() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("requests of the dead are under way for a minute");
 }
 
 fn notification(event: &str, id: &ObjectId) -> String {

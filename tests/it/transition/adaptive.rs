@@ -16,7 +16,7 @@ transition.policy = \"adaptive\"
 transition.require_recent_ingest = \"35d\"
 reconcile.adopt = false
 ";
-const COUNT_ALL: &str = "[[ingest.count]]\nevent = \"PutObject\"\n[[ingest.count]]\nevent = \"GetObject\"\n";
+pub const COUNT_ALL: &str = "[[ingest.count]]\nevent = \"PutObject\"\n[[ingest.count]]\nevent = \"GetObject\"\n";
 
 /// What was written 200 days ago: `hot/…` has been read every other day since, `cold/…` never.
 fn events(bucket: &str, now: DateTime<Utc>) -> Vec<Event> {

@@ -11,7 +11,7 @@ use tierd::policies;
 use tierd::tiering::simulate::account::{Bill, Held, Tariff};
 use tierd::tiering::storage_class::StorageClass;
 
-use super::adaptive::SETTINGS;
+use super::adaptive::{COUNT_ALL, SETTINGS};
 use crate::logs::{Access, put_log};
 use crate::world::World;
 
@@ -87,9 +87,8 @@ fn cost_of(report: &Value, lines: &str, policy: &str, cadence: Option<&str>) -> 
 async fn over_months_the_daemon_does_what_the_simulation_of_the_same_accesses_says() {
     let mut world = World::steady("tramonths", "").await;
     let trail = world.bucket("trail").await;
-    let count = "[[ingest.count]]\nevent = \"PutObject\"\n[[ingest.count]]\nevent = \"GetObject\"\n";
     let source = format!("[[ingest.source]]\nkind = \"cloudtrail\"\nbucket = \"{trail}\"\n");
-    world.reconfigure(&format!("{SETTINGS}{count}{source}")).await;
+    world.reconfigure(&format!("{SETTINGS}{COUNT_ALL}{source}")).await;
     let bucket = world.bucket("data").await;
     let begin = (tierd::clock::now().date_naive() + Days::new(1)).and_time(NaiveTime::MIN).and_utc();
     let all = accesses(&bucket, begin);
@@ -97,13 +96,7 @@ async fn over_months_the_daemon_does_what_the_simulation_of_the_same_accesses_sa
     let settings = world.settings();
     let prices = policies::prices(settings).expect("prices").prices;
     let guards = policies::guards(&settings.transition, &settings.restore);
-    let tariff = Tariff {
-        prices: &prices,
-        copies: guards.copies,
-        restore: guards.restore,
-        restore_days: guards.restore_days,
-        restored_class: settings.restore.restored_class,
-    };
+    let tariff = Tariff::new(&prices, &guards);
     let (mut bill, mut held) = (Bill::default(), BTreeMap::<String, Held>::new());
     for week in 0..=WEEKS {
         let day = week * 7;
