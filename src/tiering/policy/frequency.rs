@@ -8,6 +8,8 @@
 //! keys, as the ledger has them, so that where the cut goes through a tie the smaller keys are met first: no key need be
 //! kept. If rows change between the passes, as many objects more or fewer may land on the hot side.
 
+use std::cmp::Ordering;
+
 use super::{Decision, PolicyError, PolicyName, Reason, destination};
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::storage_class::StorageClass;
@@ -46,25 +48,40 @@ impl Default for Frequency {
 /// The first pass over a bucket.
 #[derive(Debug, Default)]
 pub struct Census {
-    uses: Vec<Use>,
+    ranks: Vec<Rank>,
 }
 
-/// Count, and last use in seconds since 1970.
-type Use = (u64, i64);
+/// What an object ranks by, its key apart: its count, and its last use in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    count: u64,
+    last_use: i64,
+}
+
+impl Rank {
+    pub fn of(row: &LedgerRow) -> Self {
+        Self { count: row.count, last_use: row.event_time.map_or(i64::MIN, |time| time.timestamp()) }
+    }
+}
 
 impl Census {
     pub fn count(&mut self, row: &LedgerRow) {
-        self.uses.push(use_of(row));
+        self.count_rank(Rank::of(row));
+    }
+
+    /// As [`Census::count`], of the row that ranks so.
+    pub fn count_rank(&mut self, rank: Rank) {
+        self.ranks.push(rank);
     }
 
     /// Ends the first pass.
     pub fn cut(mut self, policy: &Frequency) -> Cut {
-        let rows = self.uses.len();
+        let rows = self.ranks.len();
         let top = policy.top_of(rows);
         let (boundary, ties_in_top) = match top.checked_sub(1) {
             None => (None, 0),
             Some(last) => {
-                let (above, boundary, _) = self.uses.select_nth_unstable_by(last, |a, b| b.cmp(a));
+                let (above, boundary, _) = self.ranks.select_nth_unstable_by(last, |a, b| b.cmp(a));
                 let boundary = *boundary;
                 let ahead = above.iter().filter(|ahead| **ahead > boundary).count();
                 (Some(boundary), top - ahead)
@@ -81,7 +98,7 @@ pub struct Cut {
     rows: u64,
     top: u64,
     /// The last rank that is in the top; None where the top is empty.
-    boundary: Option<Use>,
+    boundary: Option<Rank>,
     /// How many of the rows that rank exactly so are yet to be taken into the top.
     ties_left: usize,
 }
@@ -89,12 +106,15 @@ pub struct Cut {
 impl Cut {
     /// What the row's rank asks for.
     pub fn decide(&mut self, row: &LedgerRow) -> Decision {
-        let rank = Some(use_of(row));
-        let in_top = match rank.cmp(&self.boundary) {
-            _ if self.boundary.is_none() => false,
-            std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => {
+        self.decide_rank(Rank::of(row))
+    }
+
+    /// As [`Cut::decide`], of the row that ranks so.
+    pub fn decide_rank(&mut self, rank: Rank) -> Decision {
+        let in_top = match self.boundary.map(|boundary| rank.cmp(&boundary)) {
+            None | Some(Ordering::Less) => false,
+            Some(Ordering::Greater) => true,
+            Some(Ordering::Equal) => {
                 let taken = self.ties_left > 0;
                 self.ties_left = self.ties_left.saturating_sub(1);
                 taken
@@ -104,16 +124,12 @@ impl Cut {
         Decision {
             policy: PolicyName::Frequency,
             target,
-            reason: Reason::Rank { count: row.count, top: self.top, rows: self.rows, in_top },
+            reason: Reason::Rank { count: rank.count, top: self.top, rows: self.rows, in_top },
             // A count has no window of its own. What can be asked is that the logs reach back as far as the object must
             // then stay: less would be judging it by a time shorter than the sentence.
             rests_on_days: target.minimum_days(),
         }
     }
-}
-
-fn use_of(row: &LedgerRow) -> Use {
-    (row.count, row.event_time.map_or(i64::MIN, |time| time.timestamp()))
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use super::account::{Bill, Held, Tariff};
 use super::adaptive::{AdaptiveRun, Follow};
 use super::optimum::Optimum;
 use super::replay::{Answer, Cadence, Course, ObjectState};
-use super::trace::{Trace, TraceBucket};
+use super::trace::{Event, Trace, TraceBucket};
 use crate::tiering::cost::Prices;
 use crate::tiering::ledger_row::LedgerRow;
 use crate::tiering::object::{ETag, ObjectId, ObjectKey};
 use crate::tiering::policy::Decision;
-use crate::tiering::policy::frequency::{Census, Frequency};
+use crate::tiering::policy::frequency::{Census, Frequency, Rank};
 use crate::tiering::policy::guard::{Bench, Evidence, Guards, Judgement, Rule};
 use crate::tiering::policy::objection::Objection;
 use crate::tiering::policy::recency::Recency;
@@ -189,35 +189,37 @@ impl<'a> Setup<'a> {
         let mut course = Course::new(self.tariff(), cadence);
         let mut ledger = Ledger::new(trace);
         let mut states = vec![ObjectState::default(); bucket.end - bucket.first];
-        let mut wanted = vec![None; states.len()];
+        let mut watched: Vec<Watched> =
+            (bucket.first..bucket.end).map(|object| Watched::until(trace.events_of(object).first())).collect();
         let mut day = 0;
         loop {
             day = cadence.run_from(day + 1).min(trace.days);
-            for (i, state) in states.iter_mut().enumerate() {
-                course.advance(state, trace.events_of(bucket.first + i), day, |_, _, _| Answer::LEAVE);
+            for (i, (state, watched)) in states.iter_mut().zip(&mut watched).enumerate() {
+                if watched.next_event < day {
+                    let events = trace.events_of(bucket.first + i);
+                    course.advance(state, events, day, |_, _, _| Answer::LEAVE);
+                    let rank = state.held.map(|held| Rank::of(ledger.row(state, &held)));
+                    *watched = Watched { rank, ..Watched::until(state.next_event(events)) };
+                }
             }
             if day >= trace.days {
                 break;
             }
             let mut census = Census::default();
-            for state in &states {
-                if let Some(held) = &state.held {
-                    census.count(ledger.row(state, held));
-                }
-            }
+            watched.iter().filter_map(|watched| watched.rank).for_each(|rank| census.count_rank(rank));
             let mut cut = census.cut(self.frequency);
             let now = midnight(day);
-            for (state, wanted) in states.iter_mut().zip(&mut wanted) {
-                let Some(mut held) = state.held else { continue };
-                let row = ledger.row(state, &held);
-                // Every row is ranked; the guards are asked only of those of which they may say another thing.
-                let decision = cut.decide(row);
-                if *wanted == Some(decision.target) && !state.is_asked_on(day) {
+            for (state, watched) in states.iter_mut().zip(&mut watched) {
+                let Some(rank) = watched.rank else { continue };
+                // All are ranked; the guards are asked only of those of which they may say another thing.
+                let decision = cut.decide_rank(rank);
+                if watched.wanted == Some(decision.target) && day < watched.ask {
                     continue;
                 }
-                *wanted = Some(decision.target);
-                let judgement = self.judge(row, Some(decision), state, now);
-                state.ask_again(cadence.run_from(self.guards_may_change(day, &held, &judgement)));
+                watched.wanted = Some(decision.target);
+                let Some(mut held) = state.held else { continue };
+                let judgement = self.judge(ledger.row(state, &held), Some(decision), state, now);
+                watched.ask = cadence.run_from(self.guards_may_change(day, &held, &judgement));
                 if let Some(to) = target_of(&judgement) {
                     course.tariff.change_class(&mut held, day, to, &mut course.bill);
                     state.held = Some(held);
@@ -254,9 +256,31 @@ fn midnight(day: u16) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(i64::from(day))
 }
 
+/// What of an object is looked at on every run of the frequency policy. All else is only when something happens to it: most
+/// objects are idle on most days.
+struct Watched {
+    /// None while it does not exist.
+    rank: Option<Rank>,
+    /// Where its rank was last known to want it.
+    wanted: Option<StorageClass>,
+    /// The day of what happens to it next.
+    next_event: u16,
+    /// The first run on which the guards may say another thing of the same wish.
+    ask: u16,
+}
+
+impl Watched {
+    /// Nothing is known of it, up to the event.
+    fn until(next: Option<&Event>) -> Self {
+        Self { rank: None, wanted: None, next_event: next.map_or(u16::MAX, |event| event.day), ask: 0 }
+    }
+}
+
 /// The rows that policies are shown, one at a time.
 struct Ledger {
     row: LedgerRow,
+    /// Of every day of the trace. The calendar costs more than all else that there is to do about an idle object.
+    midnights: Vec<DateTime<Utc>>,
 }
 
 impl Ledger {
@@ -266,15 +290,15 @@ impl Ledger {
         // No policy goes by the key.
         let id = ObjectId::new(bucket, ObjectKey::new("k").expect("it is a key"));
         let etag = Some(ETag::new("e").expect("it is a tag"));
-        Self { row: LedgerRow { etag, ..LedgerRow::new(id) } }
+        Self { row: LedgerRow { etag, ..LedgerRow::new(id) }, midnights: (0..=trace.days).map(midnight).collect() }
     }
 
     fn row(&mut self, state: &ObjectState, held: &Held) -> &LedgerRow {
         self.row.count = state.count;
-        self.row.event_time = Some(midnight(state.last_use));
+        self.row.event_time = self.midnights.get(usize::from(state.last_use)).copied();
         self.row.class = Some(held.class);
         self.row.size = Some(held.bytes);
-        self.row.class_since = Some(midnight(held.since));
+        self.row.class_since = self.midnights.get(usize::from(held.since)).copied();
         &self.row
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Course<'a> {
         mut policy: impl FnMut(u16, &ObjectState, &Held) -> Answer,
     ) {
         loop {
-            let event = events.get(state.next_event as usize).filter(|event| event.day < until);
+            let event = state.next_event(events).filter(|event| event.day < until);
             let event_day = event.map_or(until, |event| event.day);
             if let Some(mut held) = state.held.filter(|_| state.ask <= event_day && state.ask < until) {
                 let today = state.ask;
@@ -166,14 +166,9 @@ impl<'a> Course<'a> {
 }
 
 impl ObjectState {
-    /// Whether something happened to the object since it was asked about, or it was to be asked about again by `day`.
-    pub(super) fn is_asked_on(&self, day: u16) -> bool {
-        self.ask <= day
-    }
-
-    /// Has the policy asked on `day`, which is a day of its runs, and not before if nothing happens.
-    pub(super) fn ask_again(&mut self, day: u16) {
-        self.ask = day;
+    /// What happens to the object next, of its `events`.
+    pub(super) fn next_event<'e>(&self, events: &'e [Event]) -> Option<&'e Event> {
+        events.get(self.next_event as usize)
     }
 
     /// Has the policy asked on `day`, if that is sooner than it would be.
