@@ -27,6 +27,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -35,6 +36,7 @@ use super::hazard::Hazards;
 use super::learned::{Explanation, Learned, View};
 use super::safeguard::fraction;
 use super::solve::Rules;
+use super::stays::Stays;
 use crate::tiering::cost::{MoveQuestion, Prices, Stored};
 use crate::tiering::evidence::Day;
 use crate::tiering::storage_class::StorageClass;
@@ -114,6 +116,7 @@ impl Archives {
             Some(before) => (Some(before.with), Some(before.without)),
             None => (None, None),
         };
+        let stays = Arc::new(Stays::new(hazards.scaled(CAUTION)));
         let learned = |classes: Vec<StorageClass>, before| {
             let rules = Rules {
                 classes,
@@ -122,7 +125,7 @@ impl Archives {
                 restore_days: restores.days,
                 restored: restores.class,
             };
-            Learned::new(prices, hazards.scaled(CAUTION), rules, before)
+            Learned::new(prices, stays.clone(), rules, before)
         };
         self.plans = Some(Plans {
             with: learned(READ_AT_ONCE.into_iter().chain(archives).collect(), with),

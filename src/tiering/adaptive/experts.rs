@@ -1,10 +1,13 @@
 //! All experts with what they have learned, and what each would do with an object: the one place where the simulator and
 //! the daemon ask.
 
+use std::sync::Arc;
+
 use super::hazard::Hazards;
 use super::learned::{Choice, Explanation, Learned, View};
 use super::safeguard::Expert;
 use super::solve::Rules;
+use super::stays::Stays;
 use crate::tiering::cost::{Prices, RestoreSpeed};
 use crate::tiering::evidence::Day;
 use crate::tiering::storage_class::StorageClass;
@@ -39,6 +42,7 @@ pub enum Why {
 impl Experts {
     /// Learns anew. What was learned before is where new plans begin.
     pub fn learn(&mut self, prices: &Prices, hazards: &Hazards, restores: Restores) {
+        let stays = Arc::new(Stays::new(hazards.clone()));
         for (expert, learned) in Expert::ALL.into_iter().zip(&mut self.0) {
             if expert.classes().is_empty() {
                 continue;
@@ -50,7 +54,7 @@ impl Experts {
                 restore_days: restores.days,
                 restored: restores.class,
             };
-            *learned = Some(Learned::new(prices, hazards.clone(), rules, learned.take()));
+            *learned = Some(Learned::new(prices, stays.clone(), rules, learned.take()));
         }
     }
 

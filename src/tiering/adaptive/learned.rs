@@ -1,10 +1,12 @@
 //! What one expert has learned at a time: the plans for objects of every size, each made when it is first asked for.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::hazard::Hazards;
-use super::solve::{Kind, Place, Plan, Rules};
+use super::place::Place;
+use super::solve::{Kind, Least, Plan, Rules};
+use super::stays::Stays;
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::{Day, IDLE_FROM, ObjectEvidence, days_between, idle_bin};
 use crate::tiering::storage_class::StorageClass;
@@ -71,27 +73,28 @@ impl fmt::Display for Explanation {
 #[derive(Debug)]
 pub struct Learned {
     prices: Prices,
-    hazards: Hazards,
+    stays: Arc<Stays>,
     rules: Rules,
     plans: Vec<OnceLock<Plan>>,
-    before: Vec<Option<Plan>>,
+    before: Vec<Option<Least>>,
 }
 
 impl Learned {
     /// `before` is what the expert knew until now; its plans are where the new ones begin.
-    pub fn new(prices: &Prices, hazards: Hazards, rules: Rules, before: Option<Self>) -> Self {
+    pub fn new(prices: &Prices, stays: Arc<Stays>, rules: Rules, before: Option<Self>) -> Self {
         let count = LOG_SIZES.count() * LOG_VOLUMES.count();
         let none = || (0..count).map(|_| None).collect();
         let before = before.map_or_else(none, |before| {
             let Self { plans, before, .. } = before;
-            plans.into_iter().zip(before).map(|(plan, older)| plan.into_inner().or(older)).collect()
+            let least = |plan: OnceLock<Plan>| plan.into_inner().map(Plan::into_least);
+            plans.into_iter().zip(before).map(|(plan, older)| least(plan).or(older)).collect()
         });
         let plans = (0..count).map(|_| OnceLock::new()).collect();
-        Self { prices: prices.clone(), hazards, rules, plans, before }
+        Self { prices: prices.clone(), stays, rules, plans, before }
     }
 
     pub fn hazards(&self) -> &Hazards {
-        &self.hazards
+        self.stays.hazards()
     }
 
     /// The class that the object should be in on `today`.
@@ -123,7 +126,7 @@ impl Learned {
             from: object.class,
             target: plan.best(place, bin, class),
             idle_days,
-            chance_of_read: self.hazards.chance_of_read(class, idle_days, 30),
+            chance_of_read: self.hazards().chance_of_read(class, idle_days, 30),
             staying_usd: scale * plan.staying_usd(place, bin, class),
             moving_usd: scale * plan.least_usd(place, bin, class),
         })
@@ -156,7 +159,7 @@ impl Learned {
             let bytes = (f64::from(log_size) + 0.5).exp2();
             let share = f64::from(2 * log_volume).exp2();
             let kind = Kind { bytes: bytes as u64, bytes_read: (bytes * share) as u64, reads: share.ceil() as u64 };
-            Plan::solve(&self.prices, &self.hazards, kind, &self.rules, self.before[place].as_ref())
+            Plan::solve(&self.prices, &self.stays, kind, &self.rules, self.before[place].as_ref())
         })
     }
 }

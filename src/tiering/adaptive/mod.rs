@@ -13,8 +13,10 @@ pub mod arrivals;
 pub mod experts;
 pub mod hazard;
 pub mod learned;
+mod place;
 pub mod safeguard;
 pub mod solve;
+pub mod stays;
 
 #[cfg(test)]
 mod tests;

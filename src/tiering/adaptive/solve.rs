@@ -7,141 +7,17 @@
 //! one size and one volume of reads, what all this costs from any state on, and where it is best to be: looking that up is one
 //! access to a table.
 
-use super::hazard::{HEAT_OF_CLASS, Hazards, middle_of};
-use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
-use crate::tiering::evidence::{
-    HEAT_CLASSES, HEAT_DAYS, IDLE_BINS, IDLE_FROM, YOUNG_DAYS, YOUNG_FROM, days_of_bin, idle_bin,
-};
-use crate::tiering::storage_class::StorageClass;
+use std::array::from_fn;
 
-/// What a dollar is worth a day later. In a year a third is lost: plans of today rarely hold so long.
-const DISCOUNT: f64 = 0.9985;
+use super::place::{PLACES, Place, TIER_FROM, tier_after};
+use super::stays::{PerHeat, Stays};
+use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
+use crate::tiering::evidence::{HEAT_CLASSES, IDLE_BINS, IDLE_FROM, days_of_bin};
+use crate::tiering::storage_class::StorageClass;
 
 /// When the differences between states change by less than this share in a round, the plan is good.
 const PRECISION: f64 = 1e-4;
 const MOST_ROUNDS: usize = 100;
-
-/// Where an object is, as far as costs go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Place {
-    Standard,
-    /// Less than its minimum of 30 days in STANDARD_IA.
-    StandardIaYoung,
-    StandardIaOld,
-    GlacierIrYoung,
-    GlacierIrOld,
-    /// In Intelligent-Tiering since before it was last used: its tier goes by its idle age.
-    Intelligent,
-    /// Came into Intelligent-Tiering while idle; in its frequent access tier.
-    IntelligentFrequent,
-    /// The same, later: in its infrequent access tier.
-    IntelligentInfrequent,
-    GlacierYoung,
-    GlacierOld,
-    DeepArchiveYoung,
-    DeepArchiveOld,
-}
-
-const PLACES: [Place; 12] = [
-    Place::Standard,
-    Place::StandardIaYoung,
-    Place::StandardIaOld,
-    Place::GlacierIrYoung,
-    Place::GlacierIrOld,
-    Place::Intelligent,
-    Place::IntelligentFrequent,
-    Place::IntelligentInfrequent,
-    Place::GlacierYoung,
-    Place::GlacierOld,
-    Place::DeepArchiveYoung,
-    Place::DeepArchiveOld,
-];
-
-/// By how many days an object may have been idle before it came into Intelligent-Tiering and still be taken for one that has been
-/// there since its last use: its first tier would be the same.
-const SYNCED_DAYS: u32 = 30;
-
-/// The inactive days after which Intelligent-Tiering bills no other tier.
-const LAST_TIER_FROM: u32 = 90;
-
-impl Place {
-    /// The place of an object that has been `days_in_class` in its class, idle for `idle_days`, of which `inactive_days` in
-    /// that class. None for a class that is not reckoned with.
-    pub fn of(class: StorageClass, days_in_class: u32, idle_days: u32, inactive_days: u32) -> Option<Self> {
-        let young = days_in_class < class.minimum_days();
-        Some(match class {
-            StorageClass::Standard => Self::Standard,
-            StorageClass::StandardIa if young => Self::StandardIaYoung,
-            StorageClass::StandardIa => Self::StandardIaOld,
-            StorageClass::GlacierIr if young => Self::GlacierIrYoung,
-            StorageClass::GlacierIr => Self::GlacierIrOld,
-            StorageClass::Glacier if young => Self::GlacierYoung,
-            StorageClass::Glacier => Self::GlacierOld,
-            StorageClass::DeepArchive if young => Self::DeepArchiveYoung,
-            StorageClass::DeepArchive => Self::DeepArchiveOld,
-            StorageClass::IntelligentTiering => match inactive_days {
-                _ if idle_days <= inactive_days + SYNCED_DAYS => Self::Intelligent,
-                0..30 => Self::IntelligentFrequent,
-                30..90 => Self::IntelligentInfrequent,
-                _ => Self::Intelligent,
-            },
-            StorageClass::OnezoneIa | StorageClass::ReducedRedundancy | StorageClass::Unmanaged => return None,
-        })
-    }
-
-    pub fn class(self) -> StorageClass {
-        match self {
-            Self::Standard => StorageClass::Standard,
-            Self::StandardIaYoung | Self::StandardIaOld => StorageClass::StandardIa,
-            Self::GlacierIrYoung | Self::GlacierIrOld => StorageClass::GlacierIr,
-            Self::Intelligent | Self::IntelligentFrequent | Self::IntelligentInfrequent => {
-                StorageClass::IntelligentTiering
-            }
-            Self::GlacierYoung | Self::GlacierOld => StorageClass::Glacier,
-            Self::DeepArchiveYoung | Self::DeepArchiveOld => StorageClass::DeepArchive,
-        }
-    }
-
-    /// What it becomes in time while it stays idle, and after how many days.
-    fn aged(self) -> Option<(Self, f64)> {
-        Some(match self {
-            Self::StandardIaYoung => (Self::StandardIaOld, 30.0),
-            Self::GlacierIrYoung => (Self::GlacierIrOld, 90.0),
-            Self::IntelligentFrequent => (Self::IntelligentInfrequent, 30.0),
-            Self::IntelligentInfrequent => (Self::Intelligent, 60.0),
-            Self::GlacierYoung => (Self::GlacierOld, 90.0),
-            Self::DeepArchiveYoung => (Self::DeepArchiveOld, 180.0),
-            _ => return None,
-        })
-    }
-
-    /// Where it is after it was read; out of an archive, it was `restored`.
-    fn read(self, restored: Self) -> Self {
-        match self {
-            Self::IntelligentFrequent | Self::IntelligentInfrequent => Self::Intelligent,
-            place if place.class().is_archive() => restored,
-            place => place,
-        }
-    }
-
-    /// Whether it makes sense to leave this place for the other. What came into Intelligent-Tiering while it was idle does not go
-    /// back to STANDARD before it was read: its way to the colder tiers is reckoned by chance, and where that looks worse than
-    /// it is, objects would go in and out.
-    fn may_become(self, other: Self) -> bool {
-        other != Self::Standard || !matches!(self, Self::IntelligentFrequent | Self::IntelligentInfrequent)
-    }
-
-    /// Whether reads are paid by the gigabyte.
-    fn has_paid_reads(self) -> bool {
-        !matches!(self.class(), StorageClass::Standard | StorageClass::IntelligentTiering)
-    }
-
-    /// Whether the minimum duration is still running: the object stays.
-    fn is_young(self) -> bool {
-        matches!(self, Self::StandardIaYoung | Self::GlacierIrYoung | Self::GlacierYoung | Self::DeepArchiveYoung)
-    }
-}
 
 /// Objects of one kind: how large, and what is read of them on a day on which they are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -182,11 +58,15 @@ type Grid<T> = [[[T; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     bytes: u64,
-    /// What the future costs from where nothing is moved today.
-    stay: Box<Grid<f64>>,
+    /// What the future costs from where nothing is moved today. There are thousands of plans, so the figures are kept short.
+    stay: Box<Grid<f32>>,
     best: Box<Grid<Place>>,
-    least: Box<Grid<f64>>,
+    least: Least,
 }
+
+/// What the future costs from every state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Least(Box<Grid<f32>>);
 
 impl Plan {
     /// The size that it is made for.
@@ -201,76 +81,80 @@ impl Plan {
 
     /// What all the time to come costs, a later dollar being worth less, if it stays today.
     pub fn staying_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
-        self.stay[place as usize][bin][class]
+        self.stay[place as usize][bin][class].into()
     }
 
     /// What all the time to come costs if it is moved when that is best.
     pub fn least_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
-        self.least[place as usize][bin][class]
+        self.least.0[place as usize][bin][class].into()
     }
 
-    /// Works it out. `before`, a plan for the same kind by older hazards, saves most of the work.
-    pub fn solve(prices: &Prices, hazards: &Hazards, kind: Kind, rules: &Rules, before: Option<&Plan>) -> Self {
-        let mut solver = Solver::new(prices, hazards, kind, rules);
-        if let Some(before) = before {
-            solver.least = before.least.clone();
+    /// Works it out. `before`, of a plan for the same kind by older hazards, saves most of the work.
+    pub fn solve(prices: &Prices, stays: &Stays, kind: Kind, rules: &Rules, before: Option<&Least>) -> Self {
+        let mut solver = Solver::new(prices, stays, kind, rules);
+        if let Some(Least(before)) = before {
+            solver.least = wide(before);
         }
         solver.solve(kind.bytes)
     }
+
+    /// What of it a later plan begins with.
+    pub fn into_least(self) -> Least {
+        self.least
+    }
 }
 
-/// A stay through a bin: what it costs is `fixed`, and a share of what each of the states costs that it may lead to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Step {
-    fixed: f64,
-    read: f64,
-    aged: f64,
-    next: f64,
+fn wide(grid: &Grid<f32>) -> Box<Grid<f64>> {
+    Box::new(grid.map(|place| place.map(|bin| bin.map(f64::from))))
 }
 
-/// A class, and what it costs to enter it from every place.
-type Entry = (StorageClass, [f64; PLACES.len()]);
+fn narrow(grid: &Grid<f64>) -> Box<Grid<f32>> {
+    Box::new(grid.map(|place| place.map(|bin| bin.map(|usd| usd as f32))))
+}
+
+/// A class that may be entered, and what that costs from every place; infinite where there is no such move.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    class: StorageClass,
+    /// Where an object is that has just come into it.
+    entered: Place,
+    usd: [f64; PLACES.len()],
+}
 
 struct Solver<'a> {
-    hazards: &'a Hazards,
+    stays: &'a Stays,
     restored: Place,
     patience_days: u32,
     /// Storage by the day.
     daily: [[f64; IDLE_BINS]; PLACES.len()],
     read: [f64; PLACES.len()],
     end: [f64; PLACES.len()],
-    steps: Box<Grid<Step>>,
-    /// The classes that may be entered, each with what it costs from every place; infinite where there is no such move.
+    /// What a stay in a bin costs, beside what it leads to.
+    fixed: Box<Grid<f64>>,
     entries: Vec<Entry>,
     /// What an object pays more that comes into Intelligent-Tiering at an idle age, than one that is there since its last use:
-    /// it reaches the colder tiers later by as many days. To the day, because a plan that had it reach them by chance would
-    /// move objects in late, or out and in again, to try its luck.
-    late: [[f64; HEAT_CLASSES]; IDLE_BINS],
-    /// The classes of heat that a read leads to: the lower one, and the share of the next higher one.
-    hotter: [[(usize, f64); HEAT_CLASSES]; IDLE_BINS],
+    /// it reaches the colder tiers later by as many days.
+    late: [PerHeat; IDLE_BINS],
     places: Vec<Place>,
     stay: Box<Grid<f64>>,
     least: Box<Grid<f64>>,
-    best: Box<Grid<Place>>,
 }
 
 impl<'a> Solver<'a> {
-    fn new(prices: &Prices, hazards: &'a Hazards, kind: Kind, rules: &Rules) -> Self {
+    fn new(prices: &Prices, stays: &'a Stays, kind: Kind, rules: &Rules) -> Self {
         let mut solver = Self {
-            hazards,
+            stays,
             restored: rules.restored(),
             patience_days: rules.patience_days,
-            daily: [[0.0; IDLE_BINS]; PLACES.len()],
+            daily: daily(prices, kind.bytes),
             read: [0.0; PLACES.len()],
             end: [0.0; PLACES.len()],
-            steps: Box::new([[[Step::default(); HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
+            fixed: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             entries: Vec::new(),
-            late: late(prices, hazards, kind.bytes),
-            hotter: hotter(),
+            late: late(prices, stays, kind.bytes),
             places: PLACES.into_iter().filter(|place| rules.reach(*place)).collect(),
             stay: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
             least: Box::new([[[0.0; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
-            best: Box::new([[[Place::Standard; HEAT_CLASSES]; IDLE_BINS]; PLACES.len()]),
         };
         let question = |from: Place, to| MoveQuestion {
             from: Stored { class: from.class(), bytes: kind.bytes, idle_days: 0 },
@@ -282,9 +166,6 @@ impl<'a> Solver<'a> {
         };
         for place in PLACES {
             let i = place as usize;
-            for bin in 0..IDLE_BINS {
-                solver.daily[i][bin] = daily_usd(prices, place, bin, kind.bytes);
-            }
             if place.is_young() {
                 // Half of it is left, at a guess.
                 let stored = Stored { class: place.class(), bytes: kind.bytes, idle_days: 0 };
@@ -300,19 +181,23 @@ impl<'a> Solver<'a> {
             }
         }
         for class in &rules.classes {
-            let into = PLACES.map(|from| {
+            let Some(entered) = Place::of(*class, 0, 0, 0) else { continue };
+            let usd = PLACES.map(|from| {
                 let possible = !from.is_young() && !from.class().is_archive() && from.class() != *class;
                 let cost = possible.then(|| prices.move_cost(&question(from, *class))).flatten();
                 cost.map_or(f64::INFINITY, |cost| cost.one_off_usd())
             });
-            solver.entries.push((*class, into));
+            solver.entries.push(Entry { class: *class, entered, usd });
         }
         solver.drop_dominated();
         for place in solver.places.clone() {
-            for bin in 0..IDLE_BINS {
-                for class in 0..HEAT_CLASSES {
-                    solver.steps[place as usize][bin][class] = solver.step(place, bin, class);
-                }
+            let i = place as usize;
+            for (bin, stay) in stays.of(place).iter().enumerate() {
+                solver.fixed[i][bin] = from_fn(|class| {
+                    stay.days[class] * solver.daily[i][bin]
+                        + stay.reads[class] * solver.read[i]
+                        + stay.ends[class] * solver.end[i]
+                });
             }
         }
         solver
@@ -333,15 +218,15 @@ impl<'a> Solver<'a> {
 
     /// Whether `cheap` costs no more than `dear` to enter, to be in and to be read from, and binds to nothing.
     fn dominates(&self, cheap: &Entry, dear: &Entry) -> bool {
-        if cheap.0 == dear.0 {
+        if cheap.class == dear.class {
             return false;
         }
         let of = |class| PLACES.into_iter().filter(move |place: &Place| place.class() == class);
-        let enters = (0..PLACES.len()).all(|i| cheap.1[i] <= dear.1[i] || PLACES[i].class() == cheap.0);
-        enters
-            && of(cheap.0).all(|place| !place.is_young() && place.aged().is_none())
-            && of(cheap.0).all(|cheaper| {
-                of(dear.0).all(|dearer| {
+        let enters = PLACES.into_iter().zip(cheap.usd).zip(dear.usd);
+        enters.into_iter().all(|((from, cheaper), dearer)| cheaper <= dearer || from.class() == cheap.class)
+            && of(cheap.class).all(|place| !place.is_young() && place.aged().is_none())
+            && of(cheap.class).all(|cheaper| {
+                of(dear.class).all(|dearer| {
                     let (c, d) = (cheaper as usize, dearer as usize);
                     let most = self.daily[c].iter().copied().fold(0.0, f64::max);
                     let least = self.daily[d].iter().copied().fold(f64::INFINITY, f64::min);
@@ -356,20 +241,20 @@ impl<'a> Solver<'a> {
                 break;
             }
         }
-        Plan { bytes, stay: self.stay, best: self.best, least: self.least }
+        Plan { bytes, stay: narrow(&self.stay), best: self.best(), least: Least(narrow(&self.least)) }
     }
 
     /// One round over all states, the longest idle first; returns how much the differences between states after a read changed, as
     /// a share. What all states gain alike changes no decision.
     fn round(&mut self) -> f64 {
-        let before: [[f64; HEAT_CLASSES]; PLACES.len()] = std::array::from_fn(|place| self.least[place][0]);
+        let before: [PerHeat; PLACES.len()] = from_fn(|place| self.least[place][0]);
         for bin in (0..IDLE_BINS).rev() {
-            for class in 0..HEAT_CLASSES {
-                for i in 0..self.places.len() {
-                    let place = self.places[i];
-                    self.stay[place as usize][bin][class] = self.stay_usd(place, bin, class);
-                }
-                self.choose(bin, class);
+            for i in 0..self.places.len() {
+                let place = self.places[i];
+                self.stay[place as usize][bin] = self.stay_usd(place, bin, &before[place.read(self.restored) as usize]);
+            }
+            for i in 0..self.places.len() {
+                self.choose(self.places[i], bin);
             }
         }
         let (mut low, mut high, mut size) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
@@ -381,116 +266,122 @@ impl<'a> Solver<'a> {
         if size > 0.0 { (high - low) / size } else { 0.0 }
     }
 
-    fn stay_usd(&self, place: Place, bin: usize, class: usize) -> f64 {
+    /// What the future costs from a stay in `bin` on; `after` is what it costs after a read, by the heat class that it leads to.
+    fn stay_usd(&self, place: Place, bin: usize, after: &PerHeat) -> PerHeat {
         let i = place as usize;
-        let step = &self.steps[i][bin][class];
-        let (lower, share) = self.hotter[bin][class];
-        let after = &self.least[place.read(self.restored) as usize][0];
-        let then = after[lower] + share * (after[(lower + 1).min(HEAT_CLASSES - 1)] - after[lower]);
-        let aged = place.aged().map_or(0.0, |(aged, _)| step.aged * self.least[aged as usize][bin][class]);
-        let next = if bin + 1 < IDLE_BINS { step.next * self.least[i][bin + 1][class] } else { 0.0 };
-        step.fixed + step.read * then + aged + next
-    }
-
-    fn step(&self, place: Place, bin: usize, class: usize) -> Step {
-        let i = place as usize;
-        let read = self.hazards.read(class, bin);
-        let end = self.hazards.end(class, bin).min(1.0 - read);
-        let idle = (1.0 - read - end) * DISCOUNT;
-        let aging = place.aged().map_or(0.0, |(_, days)| 1.0 / days);
-        let goes_on = idle * (1.0 - aging);
-        let next = days_of_bin(bin).map_or(0.0, |days| goes_on.powi(days as i32));
-        // Days that are spent in the bin, the later ones worth less.
-        let days = (1.0 - next) / (1.0 - goes_on);
-        Step {
-            fixed: days * (self.daily[i][bin] + read * self.read[i] + end * self.end[i]),
-            read: days * read * DISCOUNT,
-            aged: days * idle * aging,
-            next,
+        let stay = &self.stays.of(place)[bin];
+        let mut usd = self.fixed[i][bin];
+        for (class, &(lower, share)) in self.stays.hotter(bin).iter().enumerate() {
+            let then = after[lower] + share * (after[(lower + 1).min(HEAT_CLASSES - 1)] - after[lower]);
+            usd[class] += stay.read[class] * then;
         }
+        if let Some((aged, _)) = place.aged() {
+            add(&mut usd, &stay.aged, &self.least[aged as usize][bin]);
+        }
+        if let Some(next) = self.least[i].get(bin + 1) {
+            add(&mut usd, &stay.next, next);
+        }
+        usd
     }
 
-    /// Takes the better of staying and moving, from every place. Staying wins a tie.
-    fn choose(&mut self, bin: usize, class: usize) {
+    /// Takes the better of staying and moving.
+    fn choose(&mut self, place: Place, bin: usize) {
+        let mut least = self.stay[place as usize][bin];
+        for entry in self.entries_from(place, bin) {
+            let usd = self.moving_usd(entry, place, bin);
+            for (least, usd) in least.iter_mut().zip(usd) {
+                *least = if is_less(usd, *least) { usd } else { *least };
+            }
+        }
+        self.least[place as usize][bin] = least;
+    }
+
+    /// Where it is best to be, from every state.
+    fn best(&self) -> Box<Grid<Place>> {
+        let mut all = Box::new(PLACES.map(|place| [[place; HEAT_CLASSES]; IDLE_BINS]));
         for place in &self.places {
-            let (place, i) = (*place, *place as usize);
-            let (mut least, mut best) = (self.stay[i][bin][class], place);
-            for (to, into) in &self.entries {
-                let Some(entered) = Place::of(*to, 0, 0, 0).filter(|entered| place.may_become(*entered)) else {
-                    continue;
-                };
-                if entered.has_paid_reads() && u32::from(IDLE_FROM[bin]) < self.patience_days {
-                    continue;
-                }
-                let late = if entered == Place::Intelligent { self.late[bin][class] } else { 0.0 };
-                let usd = into[i] + late + self.stay[entered as usize][bin][class];
-                if usd < least * (1.0 - 1e-9) {
-                    (least, best) = (usd, entered);
+            for bin in 0..IDLE_BINS {
+                let mut least = self.stay[*place as usize][bin];
+                for entry in self.entries_from(*place, bin) {
+                    let usd = self.moving_usd(entry, *place, bin);
+                    let best = &mut all[*place as usize][bin];
+                    for ((best, least), usd) in best.iter_mut().zip(&mut least).zip(usd) {
+                        if is_less(usd, *least) {
+                            (*best, *least) = (entry.entered, usd);
+                        }
+                    }
                 }
             }
-            self.least[i][bin][class] = least;
-            self.best[i][bin][class] = best;
         }
+        all
+    }
+
+    /// The classes that an object may enter from where it is.
+    fn entries_from(&self, place: Place, bin: usize) -> impl Iterator<Item = &Entry> {
+        let impatient = u32::from(IDLE_FROM[bin]) < self.patience_days;
+        self.entries.iter().filter(move |entry| {
+            let may = place.may_become(entry.entered) && !(impatient && entry.entered.has_paid_reads());
+            may && entry.usd[place as usize].is_finite()
+        })
+    }
+
+    /// What the future costs, the move included.
+    fn moving_usd(&self, entry: &Entry, place: Place, bin: usize) -> PerHeat {
+        let into = entry.usd[place as usize];
+        let then = &self.stay[entry.entered as usize][bin];
+        if entry.entered == Place::Intelligent {
+            let late = &self.late[bin];
+            return from_fn(|class| into + late[class] + then[class]);
+        }
+        from_fn(|class| into + then[class])
     }
 }
 
-fn daily_usd(prices: &Prices, place: Place, bin: usize, bytes: u64) -> f64 {
-    let on = |idle_days| {
-        prices.monthly_storage_usd(Stored { class: place.class(), bytes, idle_days }).unwrap_or(f64::INFINITY) / 30.0
-    };
-    match place {
-        Place::Intelligent => {
-            let days = days_of_bin(bin).unwrap_or(1);
-            (0..days).map(|day| on(u64::from(u32::from(IDLE_FROM[bin]) + day))).sum::<f64>() / f64::from(days)
-        }
-        Place::IntelligentInfrequent => on(30),
-        _ => on(0),
+/// Whether it is less by more than sums are rounded by: staying wins a tie.
+fn is_less(usd: f64, than: f64) -> bool {
+    usd < than * (1.0 - 1e-9)
+}
+
+/// Adds `share` of `usd`, by class.
+fn add(sum: &mut PerHeat, share: &PerHeat, usd: &PerHeat) {
+    for class in 0..HEAT_CLASSES {
+        sum[class] += share[class] * usd[class];
     }
+}
+
+/// Storage by the day.
+fn daily(prices: &Prices, bytes: u64) -> [[f64; IDLE_BINS]; PLACES.len()] {
+    PLACES.map(|place| {
+        let on = |idle_days| {
+            let stored = Stored { class: place.class(), bytes, idle_days };
+            prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
+        };
+        match place {
+            Place::Intelligent => {
+                let tiers = TIER_FROM.map(|from| on(u64::from(from)));
+                from_fn(|bin| {
+                    let days = days_of_bin(bin).unwrap_or(1);
+                    let tier = |day| tier_after(u32::from(IDLE_FROM[bin]) + day);
+                    (0..days).map(|day| tiers[tier(day)]).sum::<f64>() / f64::from(days)
+                })
+            }
+            Place::IntelligentInfrequent => [on(30); IDLE_BINS],
+            _ => [on(0); IDLE_BINS],
+        }
+    })
 }
 
 /// See [`Solver::late`].
-fn late(prices: &Prices, hazards: &Hazards, bytes: u64) -> [[f64; HEAT_CLASSES]; IDLE_BINS] {
-    let on = |idle_days| {
-        let stored = Stored { class: StorageClass::IntelligentTiering, bytes, idle_days: u64::from(idle_days) };
+fn late(prices: &Prices, stays: &Stays, bytes: u64) -> [PerHeat; IDLE_BINS] {
+    let tiers = TIER_FROM.map(|from| {
+        let stored = Stored { class: StorageClass::IntelligentTiering, bytes, idle_days: u64::from(from) };
         prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
-    };
-    let mut all = [[0.0; HEAT_CLASSES]; IDLE_BINS];
-    for (bin, row) in all.iter_mut().enumerate() {
-        let idle_days = u32::from(IDLE_FROM[bin]);
-        let more: Vec<f64> = (0..LAST_TIER_FROM).map(|day| on(day) - on(idle_days + day)).collect();
-        for (class, usd) in row.iter_mut().enumerate() {
-            let mut still_idle = 1.0;
-            for (day, more) in (idle_days..).zip(&more) {
-                *usd += still_idle * more;
-                let bin = idle_bin(day);
-                still_idle *= (1.0 - hazards.read(class, bin) - hazards.end(class, bin)).max(0.0) * DISCOUNT;
-            }
+    });
+    from_fn(|bin| {
+        let mut usd = [0.0; HEAT_CLASSES];
+        for late in stays.late(bin) {
+            add(&mut usd, &late.days, &[tiers[late.tier] - tiers[late.due]; HEAT_CLASSES]);
         }
-    }
-    all
-}
-
-fn hotter() -> [[(usize, f64); HEAT_CLASSES]; IDLE_BINS] {
-    let mut all = [[(1, 0.0); HEAT_CLASSES]; IDLE_BINS];
-    for (bin, row) in all.iter_mut().enumerate() {
-        for (class, to) in row.iter_mut().enumerate() {
-            let heat = 1.0 + HEAT_OF_CLASS[class] * (-middle_of(bin) / HEAT_DAYS).exp();
-            let (first, end) = if is_young_after(class, bin) { (YOUNG_FROM, HEAT_CLASSES) } else { (1, YOUNG_FROM) };
-            let heats = &HEAT_OF_CLASS[first..end];
-            let lower = heats.partition_point(|of_class| *of_class <= heat).saturating_sub(1);
-            let share = match heats.get(lower + 1) {
-                Some(upper) => (heat - heats[lower]) / (upper - heats[lower]),
-                None => 0.0,
-            };
-            *to = (first + lower, share.clamp(0.0, 1.0));
-        }
-    }
-    all
-}
-
-/// Whether an object is young after a read at this idle age. What was never read has been idle since it was written; of what
-/// was young, half of the time as a young one is taken to be over.
-fn is_young_after(class: usize, bin: usize) -> bool {
-    let days = middle_of(bin);
-    class == 0 && days <= f64::from(YOUNG_DAYS) || class >= YOUNG_FROM && days <= f64::from(YOUNG_DAYS) / 2.0
+        usd
+    })
 }

@@ -1,23 +1,33 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::hazard::Hazards;
 use super::learned::{Learned, View};
 use super::safeguard::Expert;
 use super::solve::Rules;
+use super::stays::Stays;
 use crate::tiering::cost::tests::{times, us_east_1};
 use crate::tiering::cost::{Prices, RestoreSpeed};
 use crate::tiering::evidence::{Day, DayAccess, HEAT_CLASSES, IdleTable, ObjectEvidence};
 use crate::tiering::storage_class::StorageClass;
 
-fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
-    let rules = Rules {
-        classes: Expert::Thrifty.classes().to_vec(),
-        patience_days: 0,
+fn stays(seen: &IdleTable) -> Arc<Stays> {
+    Arc::new(Stays::new(Hazards::prior().learned(seen)))
+}
+
+fn rules_of(expert: Expert) -> Rules {
+    Rules {
+        classes: expert.classes().to_vec(),
+        patience_days: expert.patience_days(),
         restore: RestoreSpeed::Standard,
         restore_days: 1,
         restored: StorageClass::Standard,
-    };
-    Learned::new(prices, Hazards::prior().learned(seen), rules, None)
+    }
+}
+
+fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
+    Learned::new(prices, stays(seen), rules_of(Expert::Thrifty), None)
 }
 
 fn any_table() -> impl Strategy<Value = IdleTable> {
@@ -143,14 +153,7 @@ fn what_goes_to_intelligent_tiering_goes_at_once_and_never_comes_out_to_go_in_ag
         for _ in 0..500 {
             seen.end_unread(1, 300);
         }
-        let rules = Rules {
-            classes: Expert::Careful.classes().to_vec(),
-            patience_days: 0,
-            restore: RestoreSpeed::Standard,
-            restore_days: 1,
-            restored: StorageClass::Standard,
-        };
-        let learned = Learned::new(&us_east_1(), Hazards::prior().learned(&seen), rules, None);
+        let learned = Learned::new(&us_east_1(), stays(&seen), rules_of(Expert::Careful), None);
         for (class, bytes, class_since, evidence) in objects() {
             let at = |class, class_since| {
                 let view = View { class, bytes, class_since, evidence: &evidence };
@@ -177,16 +180,7 @@ fn what_goes_to_intelligent_tiering_goes_at_once_and_never_comes_out_to_go_in_ag
 fn the_patient_moves_nothing_to_where_reads_are_paid_before_it_was_idle_for_four_weeks() {
     let mut seen = IdleTable::default();
     (0..HEAT_CLASSES).for_each(|class| (0..1000).for_each(|_| seen.end_unread(class, 400)));
-    let of = |expert: Expert| {
-        let rules = Rules {
-            classes: expert.classes().to_vec(),
-            patience_days: expert.patience_days(),
-            restore: RestoreSpeed::Standard,
-            restore_days: 1,
-            restored: StorageClass::Standard,
-        };
-        Learned::new(&us_east_1(), Hazards::prior().learned(&seen), rules, None)
-    };
+    let of = |expert: Expert| Learned::new(&us_east_1(), stays(&seen), rules_of(expert), None);
     let (thrifty, patient) = (of(Expert::Thrifty), of(Expert::Patient));
     let never = ObjectEvidence { written_day: Some(0), ..ObjectEvidence::default() };
     let view = View { class: StorageClass::Standard, bytes: 10 << 20, class_since: 0, evidence: &never };
