@@ -9,15 +9,16 @@
 
 use std::array::from_fn;
 
+use self::evaluation::Evaluation;
 use super::place::{PLACES, Place, TIER_FROM, tier_after};
 use super::stays::{PerHeat, Stays};
 use crate::tiering::cost::{MoveQuestion, Prices, RestoreSpeed, Stored};
 use crate::tiering::evidence::{HEAT_CLASSES, IDLE_BINS, IDLE_FROM, days_of_bin};
 use crate::tiering::storage_class::StorageClass;
 
-/// When the differences between states change by less than this share in a round, the plan is good.
+/// When no figure changes by more than this share in a round, the plan is good.
 const PRECISION: f64 = 1e-4;
-const MOST_ROUNDS: usize = 100;
+const MOST_ROUNDS: usize = 30;
 
 /// Objects of one kind: how large, and what is read of them on a day on which they are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -235,35 +236,47 @@ impl<'a> Solver<'a> {
             })
     }
 
+    /// By policy iteration: a round finds better decisions, and what they come to is then worked out exactly, until there are no
+    /// better ones.
     fn solve(mut self, bytes: u64) -> Plan {
+        let mut best = self.round();
+        let mut evaluated = None;
         for _ in 0..MOST_ROUNDS {
-            if self.round() < PRECISION {
+            let before = self.least.clone();
+            let is_new = evaluated.as_ref() != Some(&best);
+            if is_new {
+                Evaluation::new(&self, &best).solve_into(&mut self.least);
+            }
+            let better = self.round();
+            evaluated = Some(std::mem::replace(&mut best, better));
+            // What a young object ages into is a round old.
+            if !is_new && self.is_near(&before) {
                 break;
             }
         }
-        Plan { bytes, stay: narrow(&self.stay), best: self.best(), least: Least(narrow(&self.least)) }
+        Plan { bytes, stay: narrow(&self.stay), best, least: Least(narrow(&self.least)) }
     }
 
-    /// One round over all states, the longest idle first; returns how much the differences between states after a read changed, as
-    /// a share. What all states gain alike changes no decision.
-    fn round(&mut self) -> f64 {
-        let before: [PerHeat; PLACES.len()] = from_fn(|place| self.least[place][0]);
+    /// Whether all figures are about those of `before`.
+    fn is_near(&self, before: &Grid<f64>) -> bool {
+        let figures = self.least.iter().flatten().flatten().zip(before.iter().flatten().flatten());
+        figures.filter(|(now, _)| now.is_finite()).all(|(now, before)| (now - before).abs() <= PRECISION * now)
+    }
+
+    /// One round over all states, the longest idle first; returns the decisions.
+    fn round(&mut self) -> Box<Grid<Place>> {
+        let after: [PerHeat; PLACES.len()] = from_fn(|place| self.least[place][0]);
+        let mut best = Box::new(PLACES.map(|place| [[place; HEAT_CLASSES]; IDLE_BINS]));
         for bin in (0..IDLE_BINS).rev() {
             for i in 0..self.places.len() {
                 let place = self.places[i];
-                self.stay[place as usize][bin] = self.stay_usd(place, bin, &before[place.read(self.restored) as usize]);
+                self.stay[place as usize][bin] = self.stay_usd(place, bin, &after[place.read(self.restored) as usize]);
             }
             for i in 0..self.places.len() {
-                self.choose(self.places[i], bin);
+                best[self.places[i] as usize][bin] = self.choose(self.places[i], bin);
             }
         }
-        let (mut low, mut high, mut size) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
-        let now = self.least.iter().flat_map(|place| place[0]);
-        for (now, before) in now.zip(before.into_iter().flatten()).filter(|(now, _)| now.is_finite()) {
-            let change = now - before;
-            (low, high, size) = (low.min(change), high.max(change), size.max(now.abs()));
-        }
-        if size > 0.0 { (high - low) / size } else { 0.0 }
+        best
     }
 
     /// What the future costs from a stay in `bin` on; `after` is what it costs after a read, by the heat class that it leads to.
@@ -285,35 +298,18 @@ impl<'a> Solver<'a> {
     }
 
     /// Takes the better of staying and moving.
-    fn choose(&mut self, place: Place, bin: usize) {
-        let mut least = self.stay[place as usize][bin];
+    fn choose(&mut self, place: Place, bin: usize) -> [Place; HEAT_CLASSES] {
+        let (mut least, mut best) = (self.stay[place as usize][bin], [place; HEAT_CLASSES]);
         for entry in self.entries_from(place, bin) {
             let usd = self.moving_usd(entry, place, bin);
-            for (least, usd) in least.iter_mut().zip(usd) {
-                *least = if is_less(usd, *least) { usd } else { *least };
-            }
-        }
-        self.least[place as usize][bin] = least;
-    }
-
-    /// Where it is best to be, from every state.
-    fn best(&self) -> Box<Grid<Place>> {
-        let mut all = Box::new(PLACES.map(|place| [[place; HEAT_CLASSES]; IDLE_BINS]));
-        for place in &self.places {
-            for bin in 0..IDLE_BINS {
-                let mut least = self.stay[*place as usize][bin];
-                for entry in self.entries_from(*place, bin) {
-                    let usd = self.moving_usd(entry, *place, bin);
-                    let best = &mut all[*place as usize][bin];
-                    for ((best, least), usd) in best.iter_mut().zip(&mut least).zip(usd) {
-                        if is_less(usd, *least) {
-                            (*best, *least) = (entry.entered, usd);
-                        }
-                    }
+            for ((best, least), usd) in best.iter_mut().zip(&mut least).zip(usd) {
+                if is_less(usd, *least) {
+                    (*best, *least) = (entry.entered, usd);
                 }
             }
         }
-        all
+        self.least[place as usize][bin] = least;
+        best
     }
 
     /// The classes that an object may enter from where it is.
@@ -385,3 +381,7 @@ fn late(prices: &Prices, stays: &Stays, bytes: u64) -> [PerHeat; IDLE_BINS] {
         usd
     })
 }
+
+mod evaluation;
+#[cfg(test)]
+mod tests;

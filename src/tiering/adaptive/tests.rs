@@ -16,7 +16,7 @@ fn stays(seen: &IdleTable) -> Arc<Stays> {
     Arc::new(Stays::new(Hazards::prior().learned(seen)))
 }
 
-fn rules_of(expert: Expert) -> Rules {
+pub(super) fn rules_of(expert: Expert) -> Rules {
     Rules {
         classes: expert.classes().to_vec(),
         patience_days: expert.patience_days(),
@@ -30,7 +30,7 @@ fn learned(prices: &Prices, seen: &IdleTable) -> Learned {
     Learned::new(prices, stays(seen), rules_of(Expert::Thrifty), None)
 }
 
-fn any_table() -> impl Strategy<Value = IdleTable> {
+pub(super) fn any_table() -> impl Strategy<Value = IdleTable> {
     prop::collection::vec((0..HEAT_CLASSES, 1..900_u32, any::<bool>(), 1..200_u32), 0..30).prop_map(|gaps| {
         let mut table = IdleTable::default();
         for (class, days, read, times) in gaps {
