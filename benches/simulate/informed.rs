@@ -9,6 +9,7 @@ use tierd::tiering::adaptive::hazard::Hazards;
 use tierd::tiering::adaptive::learned::View;
 use tierd::tiering::adaptive::safeguard::Expert;
 use tierd::tiering::evidence::{Day, IdleTable};
+use tierd::tiering::simulate::lessons::seen;
 use tierd::tiering::simulate::policies::Setup;
 use tierd::tiering::simulate::replay::{Answer, Cadence, Course, ObjectState};
 use tierd::tiering::simulate::trace::Trace;
@@ -18,17 +19,9 @@ pub struct Informed(Experts);
 impl Informed {
     /// Learns from `others`.
     pub fn by(setup: &Setup<'_>, others: impl Iterator<Item = Trace>) -> Self {
-        let mut seen = IdleTable::default();
+        let mut all = IdleTable::default();
         for trace in others {
-            let mut course = Course::new(setup.tariff(), Cadence::Daily);
-            for object in 0..trace.objects() {
-                let mut state = ObjectState::default();
-                course.advance(&mut state, trace.events_of(object), trace.days, |_, _, _| Answer::LEAVE);
-                if state.held.is_some() {
-                    course.closed.add_open(&state.evidence, Day::from(trace.days));
-                }
-            }
-            seen.merge(&course.closed);
+            seen(&trace, 0..trace.objects(), &[trace.days]).iter().for_each(|of_trace| all.merge(of_trace));
         }
         let restores = Restores {
             speed: setup.guards.restore,
@@ -36,7 +29,7 @@ impl Informed {
             class: setup.guards.restored_class,
         };
         let mut experts = Experts::default();
-        experts.learn(setup.prices, &Hazards::prior().learned(&seen), restores);
+        experts.learn(setup.prices, &Hazards::prior().learned(&all), restores);
         Self(experts)
     }
 

@@ -282,6 +282,11 @@ impl ClosedGaps for IdleTable {
     }
 }
 
+/// Nobody.
+impl ClosedGaps for () {
+    fn close(&mut self, _: Gap) {}
+}
+
 impl ClosedGaps for Vec<Gap> {
     fn close(&mut self, gap: Gap) {
         self.push(gap);

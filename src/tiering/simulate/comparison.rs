@@ -7,34 +7,84 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 
 use super::account::{Bill, Costs};
+use super::lessons::Lessons;
 use super::policies::{Replayed, Setup};
 use super::replay::Cadence;
 use super::trace::Trace;
 
-/// Into how many parts the optimum is cut: the longest work of all, and each object is its own.
+/// Into how many parts the optimum is cut, and the adaptive policy, where there are so many buckets.
 const OPTIMUM_PARTS: usize = 8;
+const ADAPTIVE_PARTS: usize = 24;
 
-/// A policy at a cadence, over some of the objects.
+/// A bucket that has more than this part of all objects is a part of its own at every cadence: what it takes to make its plans
+/// is nothing beside what its objects take.
+const LARGE_BUCKET: usize = 8;
+
+/// Some of the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    pub policy: Replayed,
-    pub cadence: Cadence,
-    objects: Range<usize>,
+pub struct Part(Work);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Work {
+    /// A policy at a cadence.
+    All(Replayed, Cadence),
+    /// The adaptive policy over some of the buckets, at several cadences.
+    Adaptive { buckets: Range<usize>, cadences: Vec<Cadence> },
+    /// The optimum of some of the objects.
+    Optimum { objects: Range<usize> },
 }
 
+/// A policy at a cadence, and what it costs.
+type Billed = ((Replayed, Cadence), Bill);
+
 impl Part {
-    /// What it costs.
-    fn replay(&self, setup: &Setup<'_>, trace: &Trace) -> Bill {
-        if self.policy == Replayed::Optimum {
-            return setup.optimum(trace, self.objects.clone());
+    /// What it costs. `lessons` are those of the trace, which the first one makes that needs them.
+    fn replay(&self, setup: &Setup<'_>, trace: &Trace, lessons: &OnceLock<Lessons>) -> Vec<Billed> {
+        match &self.0 {
+            Work::All(policy, cadence) => vec![((*policy, *cadence), setup.replay(trace, *policy, *cadence))],
+            Work::Adaptive { buckets, cadences } => {
+                let policy = setup.adaptive(trace);
+                let lessons = lessons.get_or_init(|| policy.lessons());
+                let bills = policy.replay(lessons, &trace.buckets[buckets.clone()], cadences);
+                cadences.iter().map(|cadence| (Replayed::Adaptive, *cadence)).zip(bills).collect()
+            }
+            Work::Optimum { objects } => {
+                vec![((Replayed::Optimum, Cadence::Daily), setup.optimum(trace, objects.clone()))]
+            }
         }
-        setup.replay(trace, self.policy, self.cadence)
     }
+}
+
+/// The adaptive policy over all buckets.
+fn adaptive_parts(trace: &Trace) -> Vec<Part> {
+    let part = |buckets, cadences| Part(Work::Adaptive { buckets, cadences });
+    let mut parts = Vec::new();
+    let (mut first, mut objects) = (0, 0);
+    for (i, bucket) in trace.buckets.iter().enumerate() {
+        let here = bucket.end - bucket.first;
+        if here * LARGE_BUCKET > trace.objects() {
+            if first < i {
+                parts.push(part(first..i, Cadence::ALL.to_vec()));
+            }
+            parts.extend(Cadence::ALL.map(|cadence| part(i..i + 1, vec![cadence])));
+            (first, objects) = (i + 1, 0);
+            continue;
+        }
+        objects += here;
+        if objects * ADAPTIVE_PARTS >= trace.objects() {
+            parts.push(part(first..i + 1, Cadence::ALL.to_vec()));
+            (first, objects) = (i + 1, 0);
+        }
+    }
+    if first < trace.buckets.len() {
+        parts.push(part(first..trace.buckets.len(), Cadence::ALL.to_vec()));
+    }
+    parts
 }
 
 /// The bills of all policies.
@@ -89,21 +139,26 @@ impl Line {
 impl Comparison {
     /// The work that there is for these policies, the longest first. What all are compared with is always among it.
     pub fn parts(trace: &Trace, policies: &[Replayed]) -> Vec<Part> {
-        let whole = 0..trace.objects();
         let mut parts = Vec::new();
-        for policy in [Replayed::Frequency, Replayed::Recency, Replayed::Adaptive] {
-            if policies.contains(&policy) {
-                parts.extend(Cadence::ALL.map(|cadence| Part { policy, cadence, objects: whole.clone() }));
-            }
+        let cadences = |policy| Cadence::ALL.map(|cadence| Part(Work::All(policy, cadence)));
+        // The longest first.
+        if policies.contains(&Replayed::Frequency) {
+            parts.extend(cadences(Replayed::Frequency));
+        }
+        if policies.contains(&Replayed::Adaptive) {
+            parts.extend(adaptive_parts(trace));
+        }
+        if policies.contains(&Replayed::Recency) {
+            parts.extend(cadences(Replayed::Recency));
         }
         let step = trace.objects().div_ceil(OPTIMUM_PARTS).max(1);
-        for first in whole.clone().step_by(step) {
-            let objects = first..(first + step).min(whole.end);
-            parts.push(Part { policy: Replayed::Optimum, cadence: Cadence::Daily, objects });
+        for first in (0..trace.objects()).step_by(step) {
+            let objects = first..(first + step).min(trace.objects());
+            parts.push(Part(Work::Optimum { objects }));
         }
         for policy in [Replayed::Standard, Replayed::IntelligentTiering] {
             if policy == Replayed::Standard || policies.contains(&policy) {
-                parts.push(Part { policy, cadence: Cadence::Daily, objects: whole.clone() });
+                parts.push(Part(Work::All(policy, Cadence::Daily)));
             }
         }
         parts
@@ -118,23 +173,24 @@ impl Comparison {
         tell: impl Fn() + Sync,
     ) -> Self {
         let next = AtomicUsize::new(0);
-        let bills = Mutex::new(vec![Bill::default(); parts.len()]);
+        let lessons = OnceLock::new();
+        let bills = Mutex::new(vec![Vec::new(); parts.len()]);
         std::thread::scope(|scope| {
             for _ in 0..threads.get() {
                 scope.spawn(|| {
                     loop {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let Some(part) = parts.get(at) else { break };
-                        let bill = part.replay(setup, trace);
-                        bills.lock().unwrap_or_else(PoisonError::into_inner)[at] = bill;
+                        let billed = part.replay(setup, trace, &lessons);
+                        bills.lock().unwrap_or_else(PoisonError::into_inner)[at] = billed;
                         tell();
                     }
                 });
             }
         });
         let mut comparison = Self::default();
-        for (part, bill) in parts.iter().zip(&bills.into_inner().unwrap_or_else(PoisonError::into_inner)) {
-            *comparison.bills.entry((part.policy, part.cadence)).or_default() += bill;
+        for (of, bill) in bills.into_inner().unwrap_or_else(PoisonError::into_inner).iter().flatten() {
+            *comparison.bills.entry(*of).or_default() += bill;
         }
         comparison
     }

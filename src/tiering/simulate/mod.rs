@@ -2,7 +2,7 @@
 //!
 //! [`trace`] holds what happened, as it is read from a file or made of access [`logs`], [`account`] bills one object by the day, [`replay`] takes an object through its days
 //! and asks a policy when it may have something to say, [`policies`] has every policy by its name (recency and frequency are
-//! the daemon's own code), [`adaptive`] the one that learns, [`optimum`] the least that it can cost, and [`comparison`] puts
+//! the daemon's own code), [`adaptive`] the one that learns, by the [`lessons`] of the trace, [`optimum`] the least that it can cost, and [`comparison`] puts
 //! all side by side. [`shadows`] does in the daemon, with what it knows of its objects, what [`adaptive`] does with a trace.
 //!
 //! # What is compared with what
@@ -16,6 +16,7 @@
 pub mod account;
 pub mod adaptive;
 pub mod comparison;
+pub mod lessons;
 pub mod logs;
 pub mod optimum;
 pub mod policies;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::account::{Bill, Held, Tariff};
-use super::adaptive::{AdaptiveRun, Follow};
+use super::adaptive::{Adaptive, Follow};
 use super::optimum::Optimum;
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Event, Trace, TraceBucket};
@@ -103,11 +103,24 @@ impl<'a> Setup<'a> {
             Replayed::Recency => self.recency(trace, cadence),
             Replayed::Frequency => self.frequency(trace, cadence),
             Replayed::Adaptive => {
-                let minimum = self.guards.min_object_bytes;
-                let run = AdaptiveRun::new(trace, self.tariff(), cadence, minimum, Follow::Safeguard);
-                run.allowing(self.max_delayed_reads).finish()
+                let policy = self.adaptive(trace);
+                let bills = policy.replay(&policy.lessons(), &trace.buckets, &[cadence]);
+                bills.into_iter().next().unwrap_or_default()
             }
             Replayed::Optimum => self.optimum(trace, 0..trace.objects()),
+        }
+    }
+
+    pub(super) fn adaptive<'t>(&self, trace: &'t Trace) -> Adaptive<'t>
+    where
+        'a: 't,
+    {
+        Adaptive {
+            trace,
+            tariff: self.tariff(),
+            min_object_bytes: self.guards.min_object_bytes,
+            follow: Follow::Safeguard,
+            max_delayed_reads: self.max_delayed_reads,
         }
     }
 

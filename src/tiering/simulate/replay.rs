@@ -2,7 +2,7 @@
 
 use super::account::{Bill, Held, Tariff};
 use super::trace::{Event, EventKind};
-use crate::tiering::evidence::{Day, DayAccess, IdleTable, ObjectEvidence};
+use crate::tiering::evidence::ObjectEvidence;
 use crate::tiering::storage_class::StorageClass;
 
 /// On which days policies run. Days are those of the trace.
@@ -80,13 +80,11 @@ pub struct Course<'a> {
     pub tariff: Tariff<'a>,
     pub cadence: Cadence,
     pub bill: Bill,
-    /// Takes the gaps that close.
-    pub closed: IdleTable,
 }
 
 impl<'a> Course<'a> {
     pub fn new(tariff: Tariff<'a>, cadence: Cadence) -> Self {
-        Self { tariff, cadence, bill: Bill::default(), closed: IdleTable::default() }
+        Self { tariff, cadence, bill: Bill::default() }
     }
 
     /// Goes on with the object up to the beginning of `until`. Its storage may not be billed so far: see [`Course::settle`].
@@ -125,18 +123,12 @@ impl<'a> Course<'a> {
 
     fn happen(&mut self, state: &mut ObjectState, event: &Event) {
         let day = event.day;
-        let access = |written| DayAccess {
-            day: Day::from(day),
-            reads: u64::from(event.reads),
-            bytes_read: if event.kind == EventKind::Read { event.bytes } else { 0 },
-            written,
-        };
         match event.kind {
             EventKind::Found | EventKind::Put => {
                 if let Some(held) = &mut state.held {
                     self.tariff.end(held, day, &mut self.bill);
                 }
-                state.evidence.add(&access(true), &mut self.closed);
+                state.evidence.add(&event.access(), &mut ());
                 state.held = Some(if event.kind == EventKind::Put {
                     state.count += 1;
                     self.tariff.put(day, event.bytes, &mut self.bill)
@@ -146,7 +138,7 @@ impl<'a> Course<'a> {
                 state.last_use = day;
             }
             EventKind::Read => {
-                state.evidence.add(&access(false), &mut self.closed);
+                state.evidence.add(&event.access(), &mut ());
                 if let Some(held) = &mut state.held {
                     self.tariff.read(held, day, event.reads, event.bytes, &mut self.bill);
                 }
@@ -154,7 +146,6 @@ impl<'a> Course<'a> {
                 state.last_use = day;
             }
             EventKind::Delete => {
-                self.closed.end_object(&state.evidence, Day::from(day));
                 if let Some(held) = &mut state.held {
                     self.tariff.end(held, day, &mut self.bill);
                 }

@@ -14,7 +14,7 @@ use std::fmt;
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
-use crate::tiering::evidence::Day;
+use crate::tiering::evidence::{Day, DayAccess};
 use crate::tiering::object::{BucketName, NameError, ObjectKey};
 
 const SECS_PER_DAY: u32 = 86_400;
@@ -258,6 +258,18 @@ pub struct Event {
     /// How many reads; 0 for what is no read.
     pub reads: u32,
     pub bytes: u64,
+}
+
+impl Event {
+    /// What it tells of the object's use; nothing for a deletion.
+    pub fn access(&self) -> DayAccess {
+        DayAccess {
+            day: Day::from(self.day),
+            reads: u64::from(self.reads),
+            bytes_read: if self.kind == EventKind::Read { self.bytes } else { 0 },
+            written: matches!(self.kind, EventKind::Found | EventKind::Put),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,12 +49,16 @@ fn tariff(prices: &Prices) -> Tariff<'_> {
 
 /// The bill, and after each period what the readers have gone through.
 fn run(prices: &Prices, trace: &Trace, limit: f64) -> (Bill, Vec<Waits>) {
-    let run = AdaptiveRun::new(trace, tariff(prices), Cadence::Daily, 128 * 1024, Follow::Safeguard);
-    let (mut run, mut waits) = (run.allowing(limit), Vec::new());
+    let tariff = tariff(prices);
+    let (min_object_bytes, follow) = (128 * 1024, Follow::Safeguard);
+    let policy = Adaptive { trace, tariff, min_object_bytes, follow, max_delayed_reads: limit };
+    let lessons = policy.lessons();
+    let mut run = BucketRun::new(policy, &lessons, &trace.buckets[0], &[Cadence::Daily]);
+    let mut waits = Vec::new();
     while run.period() {
         waits.extend(run.waits());
     }
-    (run.finish(), waits)
+    (run.finish().next().unwrap(), waits)
 }
 
 #[test]
