@@ -1,9 +1,10 @@
 //! What the adaptive policy knows of a bucket when it is asked: what was learned, and whom to follow.
 //!
 //! A pass over the bucket's rows comes first: the idle times that are still open belong to what is learned, and some of the
-//! objects are shadowed. A bucket of few objects has no plans of its own and goes by what all buckets together have taught;
-//! those plans are made once a run. The open idle times of all buckets are those of the last run that came to its end: until
-//! there is one, all buckets together know closed ones only, and take reads to be likelier than they are.
+//! objects are shadowed. A bucket of few objects, or whose objects are used as those of all buckets are, has no plans of its own
+//! and goes by what all together have taught; those plans are made once a run. The open idle times of all buckets are those of
+//! the last run that came to its end: until there is one, all buckets together know closed ones only, and take reads to be
+//! likelier than they are.
 //!
 //! Whoever only looks (`plan`, `explain`, `report`, a dry run) learns and compares in the same way, and keeps nothing.
 
@@ -21,8 +22,7 @@ use crate::state::idle::IdleScope;
 use crate::state::{State, Written};
 use crate::tiering::adaptive::archives::Archives;
 use crate::tiering::adaptive::experts::Experts;
-use crate::tiering::adaptive::hazard::Hazards;
-use crate::tiering::adaptive::safeguard::OWN_PLANS_FROM;
+use crate::tiering::adaptive::hazard::{Hazards, OWN_FROM};
 use crate::tiering::cost::Prices;
 use crate::tiering::evidence::{Day, IdleTable, day_of};
 use crate::tiering::ledger_row::LedgerRow;
@@ -100,12 +100,16 @@ impl Learning {
             objects += 1;
         }
         let sample = sample.finish();
-        let (experts, archives) = if objects < OWN_PLANS_FROM {
-            (general.experts.clone(), general.archives.clone())
+        let own = if objects < OWN_FROM {
+            None
         } else {
             let mut seen = self.state.idle_table(&IdleScope::Bucket(bucket.clone())).await?;
             seen.merge(&open);
-            self.learned(&general.hazards.learned(&seen))
+            general.hazards.of_bucket(&seen, objects)
+        };
+        let (experts, archives) = match own {
+            Some(hazards) => self.learned(&hazards),
+            None => (general.experts.clone(), general.archives.clone()),
         };
         let has_news = !shadows.are_as_of(self.today());
         shadows.go_on(&sample, self.today(), &self.tariff(), &experts, self.guards.min_object_bytes);

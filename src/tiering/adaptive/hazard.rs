@@ -33,6 +33,17 @@ const CELL_WEIGHT: f64 = 0.5;
 /// How many reads the expectation of a class weighs.
 const CLASS_WEIGHT: f64 = 4.0;
 
+/// Buckets of fewer objects have no hazards of their own: they go by what all buckets together have taught.
+pub const OWN_FROM: usize = 500;
+
+/// How far a bucket's reads must be from what all buckets together have taught for it to have hazards of its own: the mean of the
+/// squared differences of the logarithms, beyond that of chance. Where chances are a tenth higher or lower, hardly any object
+/// belongs elsewhere.
+const OWN_DIFFERENCE: f64 = 0.02;
+
+/// By how many standard deviations this must be more than chance.
+const OWN_SIGNIFICANCE: f64 = 2.0;
+
 /// Chances by the day, by heat class and idle bin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hazards {
@@ -61,6 +72,32 @@ impl Hazards {
             learn(&mut all.end[class], |bin| (seen.cell(class, bin), seen.cell(class, bin).ends));
         }
         all
+    }
+
+    /// The hazards of a bucket of which so much was seen. None where it has no need of its own: it is small, or its objects are used
+    /// as these say. Nothing is gained then by learning the same anew from less, and by making plans for it.
+    pub fn of_bucket(&self, seen: &IdleTable, objects: usize) -> Option<Self> {
+        (objects >= OWN_FROM && self.is_otherwise(seen)).then(|| self.learned(seen))
+    }
+
+    /// Whether objects are used otherwise than these say. By Anscombe's roots, whose differences vary by one where events come by
+    /// chance, and by less where hardly any are expected.
+    fn is_otherwise(&self, seen: &IdleTable) -> bool {
+        let root = |events: f64| 2.0 * (events + 0.375).sqrt();
+        let (mut difference, mut chance, mut events) = (0.0, 0.0, 0.0);
+        for class in 0..HEAT_CLASSES {
+            for bin in 0..IDLE_BINS {
+                let cell = seen.cell(class, bin);
+                for (happened, hazard) in [(cell.reads, self.read(class, bin)), (cell.ends, self.end(class, bin))] {
+                    let expected = cell.exposed_days * hazard;
+                    difference += (root(happened) - root(expected)).powi(2);
+                    chance += expected.min(1.0);
+                    events += happened.max(expected);
+                }
+            }
+        }
+        let beyond_chance = difference - chance;
+        beyond_chance > OWN_DIFFERENCE * events && beyond_chance > OWN_SIGNIFICANCE * (2.0 * chance).sqrt()
     }
 
     /// All reads are `factor` times as likely.

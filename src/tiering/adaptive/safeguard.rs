@@ -61,9 +61,6 @@ const PATIENCE_DAYS: u32 = 28;
 /// At most so many objects of a bucket are shadowed: enough to tell which expert is cheaper.
 pub const SHADOWED: usize = 1000;
 
-/// Buckets of fewer objects have no plans of their own: they go by what all buckets together have taught.
-pub const OWN_PLANS_FROM: usize = 500;
-
 /// A way to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

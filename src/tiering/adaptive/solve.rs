@@ -240,17 +240,16 @@ impl<'a> Solver<'a> {
     /// better ones.
     fn solve(mut self, bytes: u64) -> Plan {
         let mut best = self.round();
-        let mut evaluated = None;
+        let mut evaluation = Evaluation::new(&self, &best);
+        evaluation.solve_into(&mut self.least);
         for _ in 0..MOST_ROUNDS {
             let before = self.least.clone();
-            let is_new = evaluated.as_ref() != Some(&best);
-            if is_new {
-                Evaluation::new(&self, &best).solve_into(&mut self.least);
-            }
-            let better = self.round();
-            evaluated = Some(std::mem::replace(&mut best, better));
-            // What a young object ages into is a round old.
-            if !is_new && self.is_near(&before) {
+            best = self.round();
+            if *best != *evaluation.decisions() {
+                evaluation.decide(&self, &best);
+                evaluation.solve_into(&mut self.least);
+            } else if self.is_near(&before) {
+                // Not at once: what a young object ages into is a round old.
                 break;
             }
         }

@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::hazard::Hazards;
+use super::hazard::{Hazards, OWN_FROM};
 use super::learned::{Learned, View};
 use super::safeguard::Expert;
 use super::solve::Rules;
 use super::stays::Stays;
 use crate::tiering::cost::tests::{times, us_east_1};
 use crate::tiering::cost::{Prices, RestoreSpeed};
-use crate::tiering::evidence::{Day, DayAccess, HEAT_CLASSES, IdleTable, ObjectEvidence};
+use crate::tiering::evidence::{Cell, Day, DayAccess, HEAT_CLASSES, IDLE_BINS, IdleTable, ObjectEvidence};
 use crate::tiering::storage_class::StorageClass;
 
 fn stays(seen: &IdleTable) -> Arc<Stays> {
@@ -263,4 +263,40 @@ fn what_nobody_ever_reads_goes_to_the_coldest_class_and_what_everybody_reads_sta
     };
     let view = View { evidence: &daily, ..view };
     assert_eq!(learned.choose(&view, 10).target, StorageClass::Standard);
+}
+
+/// What is seen of objects that have spent so many days at every idle age, reads being so many times as likely as `hazards` say.
+fn seen_by_chance(hazards: &Hazards, days: u32, factor: impl Fn(usize) -> f64, seed: u64) -> IdleTable {
+    let mut state = seed;
+    let mut happens = |chance: f64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / f64::from(1_u32 << 31) < chance
+    };
+    let mut cell = |class: usize, bin: usize| {
+        let (read, end) = (hazards.read(class, bin) * factor(class), hazards.end(class, bin));
+        let mut of = |chance| (0..days).filter(|_| happens(chance)).count() as f64;
+        Cell { exposed_days: f64::from(days), reads: of(read), ends: of(end) }
+    };
+    let rows: Vec<Vec<Cell>> =
+        (0..HEAT_CLASSES).map(|class| (0..IDLE_BINS).map(|bin| cell(class, bin)).collect()).collect();
+    IdleTable::try_from(rows).unwrap()
+}
+
+#[test]
+fn a_bucket_has_hazards_of_its_own_if_it_is_large_and_used_otherwise_than_all_are() {
+    let general = Hazards::prior();
+    let own = |seen: &IdleTable, objects| general.of_bucket(seen, objects).is_some();
+    let as_all_are = (0..40).filter(|seed| own(&seen_by_chance(&general, 100, |_| 1.0, *seed), OWN_FROM)).count();
+    assert!(as_all_are <= 6, "{as_all_are} of 40 by chance");
+    for factor in [0.5, 1.6] {
+        let seen = seen_by_chance(&general, 100, |_| factor, 1);
+        assert!(own(&seen, OWN_FROM) && !own(&seen, OWN_FROM - 1), "{factor} times");
+        let hazards = general.of_bucket(&seen, OWN_FROM).unwrap();
+        assert_eq!(hazards, general.learned(&seen));
+    }
+    let one_class = seen_by_chance(&general, 400, |class| if class == 5 { 3.0 } else { 1.0 }, 1);
+    assert!(own(&one_class, OWN_FROM));
+    let hardly = seen_by_chance(&general, 20_000, |_| 1.05, 1);
+    assert!(!own(&hardly, OWN_FROM), "it is surely otherwise, but by too little to matter");
+    assert!(!own(&IdleTable::default(), 1_000_000), "nothing was seen");
 }

@@ -7,8 +7,9 @@ use super::trace::{Trace, TraceBucket};
 use crate::tiering::adaptive::archives::{Archives, Places, Survey, Waits};
 use crate::tiering::adaptive::arrivals::Arrivals;
 use crate::tiering::adaptive::experts::Experts;
+use crate::tiering::adaptive::hazard::OWN_FROM;
 use crate::tiering::adaptive::learned::View;
-use crate::tiering::adaptive::safeguard::{Expert, OWN_PLANS_FROM, Period, SHADOWED, Safeguard};
+use crate::tiering::adaptive::safeguard::{Expert, Period, SHADOWED, Safeguard};
 use crate::tiering::evidence::{Day, IdleTable};
 
 /// Whose decisions are carried out.
@@ -60,7 +61,7 @@ pub struct BucketRun<'a> {
     ways: Vec<Way<'a>>,
 }
 
-/// What a bucket knows that has plans of its own.
+/// What a bucket knows that may have plans of its own.
 #[derive(Debug)]
 struct Own {
     /// By period, what was seen when it begins.
@@ -79,7 +80,7 @@ struct Plans<'p> {
 impl<'a> BucketRun<'a> {
     pub fn new(policy: Adaptive<'a>, lessons: &'a Lessons, place: &'a TraceBucket, cadences: &[Cadence]) -> Self {
         let objects = place.first..place.end;
-        let own = (objects.len() >= OWN_PLANS_FROM).then(|| Own {
+        let own = (objects.len() >= OWN_FROM).then(|| Own {
             seen: lessons.seen_of(policy.trace, objects),
             experts: Experts::default(),
             archives: Archives::default(),
@@ -97,18 +98,18 @@ impl<'a> BucketRun<'a> {
     /// Goes one period further. False at the end.
     pub fn period(&mut self) -> bool {
         let Some(lesson) = self.lessons.get(self.next_period) else { return false };
-        if let Some(own) = &mut self.own {
-            let hazards = lesson.hazards.learned(&own.seen[self.next_period]);
+        let general = Plans { experts: &lesson.experts, archives: &lesson.archives };
+        let own = self.own.as_mut().and_then(|own| {
+            let objects = self.place.end - self.place.first;
+            let hazards = lesson.hazards.of_bucket(&own.seen[self.next_period], objects)?;
             let (prices, restores) = (self.policy.tariff.prices, self.policy.tariff.restores());
             own.experts.learn(prices, &hazards, restores);
             if self.policy.max_delayed_reads > 0.0 {
                 own.archives.learn(prices, &hazards, restores);
             }
-        }
-        let plans = match &self.own {
-            Some(own) => Plans { experts: &own.experts, archives: &own.archives },
-            None => Plans { experts: &lesson.experts, archives: &lesson.archives },
-        };
+            Some(Plans { experts: &own.experts, archives: &own.archives })
+        });
+        let plans = own.unwrap_or(general);
         for way in &mut self.ways {
             way.carry_out(self.place, lesson, plans);
             if self.policy.follow == Follow::Safeguard {
