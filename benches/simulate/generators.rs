@@ -15,8 +15,13 @@ pub struct Line {
 impl Line {
     /// As a trace has it: `time,bucket,key,op,bytes,size`.
     pub fn to_csv(&self) -> String {
+        self.to_csv_of(1)
+    }
+
+    /// Of a trace whose objects lie in so many buckets.
+    pub fn to_csv_of(&self, buckets: u32) -> String {
         let Self { time, key, op, bytes, size } = self;
-        format!("{time},bucket,folder/k{key:07},{op},{bytes},{size}")
+        format!("{time},bucket-{},folder/k{key:07},{op},{bytes},{size}", key % buckets)
     }
 }
 

@@ -5,8 +5,8 @@
 //! could have been known: the cost of plans that were made by what traces of other seeds of the same kind show, so by how likely
 //! reads are, but not by when they come. Where that is far above the optimum, so is whoever cannot see what is to come. Then it
 //! prints what the adaptive policy's bill comes to where a share of the reads may wait, and what share then waits; and it writes
-//! a large trace to a file, has `tierd simulate` replay it under all policies and cadences, and prints the time and the memory that
-//! this took, beside what they may be.
+//! a large trace to a file, of one bucket and then of a thousand, has `tierd simulate` replay it under all policies and cadences, and
+//! prints the time and the memory that this took, beside what they may be.
 //!
 //! Environment: `BENCH_SEEDS` (7; some, by commas), `BENCH_OBJECTS` (1500) and `BENCH_DAYS` (1000) of each kind; `BENCH_LARGE` (1000000; 0 for
 //! none), the objects of the large trace, each with ten accesses; `BENCH_TIERD`, the program that replays it, if not the one
@@ -70,7 +70,9 @@ fn main() {
     delayed_reads(&setup);
     let objects = number("BENCH_LARGE", 1_000_000);
     if objects > 0 {
-        large(objects as u32);
+        for buckets in LARGE_BUCKETS {
+            large(objects as u32, buckets);
+        }
     }
 }
 
@@ -216,12 +218,15 @@ fn compare(setup: &Setup<'_>, trace: &Trace) -> Comparison {
 const MOST_SECONDS: f64 = 60.0;
 const MOST_MIB: f64 = 1024.0;
 
+/// One for all, and one a user.
+const LARGE_BUCKETS: [u32; 2] = [1, 1000];
+
 /// A year of ten accesses an object, in the order of time as logs have them, through the command itself: all policies and
 /// cadences.
-fn large(objects: u32) {
+fn large(objects: u32, buckets: u32) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("trace.csv");
-    let lines = write_large(&file, objects).expect("the trace can be written");
+    let lines = write_large(&file, objects, buckets).expect("the trace can be written");
     let program = std::env::var_os("BENCH_TIERD").unwrap_or_else(|| env!("CARGO_BIN_EXE_tierd").into());
     let begin = Instant::now();
     let mut child = Command::new(program)
@@ -241,7 +246,9 @@ fn large(objects: u32) {
     let wall = begin.elapsed().as_secs_f64();
     let output = child.wait_with_output().expect("it has ended");
     assert!(output.status.success(), "tierd simulate: {}", output.status);
-    println!("tierd simulate over {objects} objects and {lines} lines, all policies and cadences:");
+    println!(
+        "tierd simulate over {objects} objects of {buckets} buckets and {lines} lines, all policies and cadences:"
+    );
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let row = |what: &str, got: f64, unit: &str, most: f64| {
         println!("  {what:<34} {got:>8.1} {unit:<4} limit {most:>6.0}, ratio {:.2}", got / most);
@@ -253,14 +260,14 @@ fn large(objects: u32) {
 }
 
 /// Gives how many accesses there are.
-fn write_large(file: &Path, objects: u32) -> std::io::Result<usize> {
+fn write_large(file: &Path, objects: u32, buckets: u32) -> std::io::Result<usize> {
     let mut workload = Workload::new(1, objects, 365);
     generators::ten_accesses(&mut workload);
     workload.lines.sort_by_key(|line| line.time);
     let mut out = BufWriter::new(File::create(file)?);
     writeln!(out, "time,bucket,key,op,bytes,size")?;
     for line in &workload.lines {
-        writeln!(out, "{}", line.to_csv())?;
+        writeln!(out, "{}", line.to_csv_of(buckets))?;
     }
     out.flush()?;
     Ok(workload.lines.len())

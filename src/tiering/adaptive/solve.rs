@@ -1,9 +1,9 @@
-//! The classes in which an object costs the least in the long run, by value iteration.
+//! The classes in which an object costs the least in the long run, by value iteration that sees to the end: policy iteration.
 //!
 //! An object is in a *place* ([`Place`]: a class, and whether its minimum duration is served, or which of
 //! Intelligent-Tiering's tiers it is in), has been idle for some *bin* of days, and has a *heat class*. On a day it is read with
-//! the chance that [`Hazards`] gives, which costs what its place asks and sets its idle age back, or it is deleted, or it stays
-//! one day longer. A dollar of tomorrow is worth a little less than one of today. [`Plan`] holds, for objects of about
+//! the chance that its bucket's hazards give, which costs what its place asks and sets its idle age back, or it is deleted, or it
+//! stays one day longer. A dollar of tomorrow is worth a little less than one of today. [`Plan`] holds, for objects of about
 //! one size and one volume of reads, what all this costs from any state on, and where it is best to be: looking that up is one
 //! access to a table.
 

@@ -130,25 +130,36 @@ impl Equation {
         let mut come = Whereabouts::default();
         come.add(from, 1.0);
         for bin in 0..IDLE_BINS {
-            let mut go_on = Whereabouts::default();
-            for _ in 0..MOST_CHANGES {
-                let Some((place, chance)) = come.take() else { break };
-                let at = decisions[place as usize][bin][class];
-                if at != place {
-                    equation.usd += chance * solver.entering_usd(place, at, bin, class);
-                }
-                let stay = &solver.stays.of(at)[bin];
-                equation.usd += chance * solver.fixed[at as usize][bin][class];
-                let after = at.read(solver.restored);
-                equation.lead_to(after, solver.stays.hotter(bin)[class], chance * stay.read[class]);
-                if let Some((older, _)) = at.aged() {
-                    come.add(older, chance * stay.aged[class]);
-                }
-                go_on.add(at, chance * stay.next[class]);
-            }
-            come = go_on;
+            come = equation.stay(solver, decisions, (bin, class), come);
         }
         equation
+    }
+
+    /// What comes of a stay in a bin; returns who goes on to the next one, and from where.
+    fn stay(
+        &mut self,
+        solver: &Solver<'_>,
+        decisions: &Grid<Place>,
+        (bin, class): (usize, usize),
+        mut come: Whereabouts,
+    ) -> Whereabouts {
+        let mut go_on = Whereabouts::default();
+        for _ in 0..MOST_CHANGES {
+            let Some((place, chance)) = come.take() else { break };
+            let at = decisions[place as usize][bin][class];
+            if at != place {
+                self.usd += chance * solver.entering_usd(place, at, bin, class);
+            }
+            let stay = &solver.stays.of(at)[bin];
+            self.usd += chance * solver.fixed[at as usize][bin][class];
+            let after = at.read(solver.restored);
+            self.lead_to(after, solver.stays.hotter(bin)[class], chance * stay.read[class]);
+            if let Some((older, _)) = at.aged() {
+                come.add(older, chance * stay.aged[class]);
+            }
+            go_on.add(at, chance * stay.next[class]);
+        }
+        go_on
     }
 
     /// A read with such a chance.

@@ -46,10 +46,10 @@ fn what_staying_costs_is_the_sum_over_all_days_to_come() {
 #[test]
 fn what_is_worked_out_at_once_is_what_rounds_without_end_come_to() {
     let prices = us_east_1();
-    let odd = |class: usize, bin: usize, modulus: usize| (class * 7 + bin * 5) % modulus == 0;
+    let odd = |class: usize, bin: usize| (class * 7 + bin * 5).is_multiple_of(4);
     let tables = [
         seen(|class, bin| (0.05 / (1.0 + bin as f64) * (1.0 + class as f64), 0.02)),
-        seen(|class, bin| (if odd(class, bin, 4) { 0.2 } else { 0.001 }, 0.01)),
+        seen(|class, bin| (if odd(class, bin) { 0.2 } else { 0.001 }, 0.01)),
         seen(|_, bin| (if bin == 13 { 0.5 } else { 0.0 }, 0.005)),
     ];
     for (stays, expert) in
