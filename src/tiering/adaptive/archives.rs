@@ -34,16 +34,12 @@ use serde::Serialize;
 use super::experts::Restores;
 use super::hazard::Hazards;
 use super::learned::{Explanation, Learned, View};
-use super::safeguard::fraction;
+use super::safeguard::{Expert, fraction};
 use super::solve::Rules;
 use super::stays::Stays;
 use crate::tiering::cost::{MoveQuestion, Prices, Stored};
 use crate::tiering::evidence::Day;
 use crate::tiering::storage_class::StorageClass;
-
-/// The classes that are read at once. The archives must be worth more than these.
-const READ_AT_ONCE: [StorageClass; 4] =
-    [StorageClass::Standard, StorageClass::IntelligentTiering, StorageClass::StandardIa, StorageClass::GlacierIr];
 
 /// How many times as likely as learned reads are taken to be.
 const CAUTION: f64 = 3.0;
@@ -128,8 +124,8 @@ impl Archives {
             Learned::new(prices, stays.clone(), rules, before)
         };
         self.plans = Some(Plans {
-            with: learned(READ_AT_ONCE.into_iter().chain(archives).collect(), with),
-            without: learned(READ_AT_ONCE.to_vec(), without),
+            with: learned(read_at_once().iter().copied().chain(archives).collect(), with),
+            without: learned(read_at_once().to_vec(), without),
             hazards: hazards.clone(),
             unit_usd: prices.classes.standard.storage_gb_month,
         });
@@ -139,7 +135,7 @@ impl Archives {
     /// it. What lies in an archive is best left there, and what serves a minimum duration is not asked about.
     pub fn wish(&self, object: &View<'_>, today: Day) -> (Option<Wish>, Day) {
         let served = object.class_since.saturating_add_unsigned(object.class.minimum_days());
-        let Some(plans) = self.plans.as_ref().filter(|_| READ_AT_ONCE.contains(&object.class)) else {
+        let Some(plans) = self.plans.as_ref().filter(|_| read_at_once().contains(&object.class)) else {
             return (None, Day::MAX);
         };
         if today < served {
@@ -172,6 +168,11 @@ impl Archives {
         let chance = |plans: &Plans| Some(plans.hazards.chance_of_read(object.evidence.heat_class(), idle_days?, 30));
         self.plans.as_ref().and_then(chance).unwrap_or(0.0)
     }
+}
+
+/// The classes that are read at once. The archives must be worth more than these.
+fn read_at_once() -> &'static [StorageClass] {
+    Expert::Thrifty.classes()
 }
 
 /// The archives that objects come back from at the configured speed: DEEP_ARCHIVE has no expedited restores.

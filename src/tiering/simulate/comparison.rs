@@ -222,3 +222,60 @@ impl Comparison {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trace::{Op, SizeUnknown, TraceBuilder, Traced};
+    use super::*;
+    use crate::tiering::cost::tests::us_east_1;
+    use crate::tiering::policy::frequency::Frequency;
+    use crate::tiering::policy::guard::Guards;
+    use crate::tiering::policy::recency::Recency;
+
+    /// Buckets of as many objects, which are read every so many days.
+    fn trace_of(buckets: &[u32]) -> Trace {
+        let mut builder = TraceBuilder::default();
+        for (bucket, objects) in buckets.iter().enumerate() {
+            let name = format!("bucket-{bucket:02}");
+            for object in 0..*objects {
+                let key = format!("k{object}");
+                let mut add = |day: u32, op| {
+                    let size = (op == Op::Put).then_some(8 << 20);
+                    let time_secs = day * 86_400 + 60;
+                    builder.add(&Traced { bucket: &name, key: &key, time_secs, op, bytes: 8 << 20, size }).unwrap();
+                };
+                add(object % 9, Op::Put);
+                (10..150).step_by(3 + 7 * bucket).for_each(|day| add(day + object % 5, Op::Get));
+            }
+        }
+        builder.finish(SizeUnknown::LeaveOut).unwrap().trace
+    }
+
+    /// Whatever is small, large, first or last among the buckets.
+    #[test]
+    fn the_parts_together_come_to_the_whole_whoever_does_them() {
+        let (prices, guards) = (us_east_1(), Guards::usual());
+        let (recency, frequency) = (Recency::default(), Frequency::default());
+        let setup = Setup {
+            prices: &prices,
+            guards: &guards,
+            recency: &recency,
+            frequency: &frequency,
+            max_delayed_reads: 0.0,
+        };
+        for buckets in [vec![7], vec![1; 30], vec![1, 2, 40, 1, 1, 30, 3], vec![20, 1, 1, 1]] {
+            let trace = trace_of(&buckets);
+            let parts = Comparison::parts(&trace, &Replayed::ALL);
+            let [one, three] = [1, 3]
+                .map(|threads| Comparison::replay(&setup, &trace, &parts, NonZeroUsize::new(threads).unwrap(), || ()));
+            assert_eq!(one.bills, three.bills, "to the last digit");
+            for ((policy, cadence), bill) in &one.bills {
+                let whole = setup.replay(&trace, *policy, *cadence);
+                assert_eq!((bill.moves, bill.read_days), (whole.moves, whole.read_days), "{policy} {buckets:?}");
+                let (usd, expected) = (bill.total().total_usd(), whole.total().total_usd());
+                assert!((usd / expected - 1.0).abs() < 1e-12, "{policy} {buckets:?}: {usd} instead of {expected}");
+            }
+            assert!(one.bill(Replayed::Adaptive, Cadence::Monthly).is_some_and(|bill| bill.read_days > 0));
+        }
+    }
+}

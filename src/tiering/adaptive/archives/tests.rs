@@ -57,7 +57,7 @@ fn read_once(idle_days: i32) -> ObjectEvidence {
 /// The wishes of objects of many kinds.
 fn wishes(archives: &Archives) -> Vec<(StorageClass, u64, i32, Option<Wish>)> {
     let mut all = Vec::new();
-    for class in READ_AT_ONCE {
+    for class in read_at_once().iter().copied() {
         for log_size in [17, 20, 24, 32] {
             for idle_days in [1, 15, 40, 100, 400, 800] {
                 let evidence = read_once(idle_days);
