@@ -70,8 +70,9 @@ impl Add for Costs {
 /// What some objects cost over the time of a trace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bill {
-    /// By periods of 30 days since the trace's first.
+    /// By periods of 30 days since the trace's first, or since the one in which the bill begins.
     pub periods: Vec<Costs>,
+    first_period: usize,
     pub moves: u64,
     /// Reads that had to wait for a restore.
     pub delayed_reads: u64,
@@ -82,6 +83,11 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// One that begins on `day`. What was before would take as much room as the rest, and as much time to add up.
+    pub fn since(day: u16) -> Self {
+        Self { first_period: usize::from(day / PERIOD_DAYS), ..Self::default() }
+    }
+
     /// What share of the reads had to wait, a day's reads of an object being one; 0 where nothing was read.
     pub fn delayed_share(&self) -> f64 {
         if self.read_days == 0 { 0.0 } else { self.delayed_read_days as f64 / self.read_days as f64 }
@@ -93,7 +99,7 @@ impl Bill {
     }
 
     fn at(&mut self, day: u16) -> &mut Costs {
-        let period = usize::from(day / PERIOD_DAYS);
+        let period = usize::from(day / PERIOD_DAYS).saturating_sub(self.first_period);
         if self.periods.len() <= period {
             self.periods.resize(period + 1, Costs::default());
         }
@@ -103,7 +109,7 @@ impl Bill {
 
 impl AddAssign<&Bill> for Bill {
     fn add_assign(&mut self, other: &Bill) {
-        for (period, costs) in other.periods.iter().enumerate() {
+        for (period, costs) in (other.first_period..).zip(&other.periods) {
             *self.at(period as u16 * PERIOD_DAYS) += *costs;
         }
         self.moves += other.moves;

@@ -186,7 +186,7 @@ impl<'a> Way<'a> {
         let Adaptive { trace, tariff, min_object_bytes, follow, max_delayed_reads } = self.policy;
         let archives = (max_delayed_reads > 0.0).then_some(plans.archives);
         let mut all = Course::new(tariff, self.cadence);
-        let mut shadowed = Course::new(tariff, self.cadence);
+        let mut shadowed = Course::since(from, tariff, self.cadence);
         std::mem::swap(&mut all.bill, &mut self.bill);
         let before = (all.bill.read_days, all.bill.delayed_read_days);
         for (i, state) in self.states.iter_mut().enumerate() {
@@ -219,7 +219,7 @@ impl<'a> Way<'a> {
         let Adaptive { trace, tariff, min_object_bytes, .. } = self.policy;
         let mut period = Period { days: to - from, followed_usd: self.followed_usd, ..Period::default() };
         for (expert, shadows) in Expert::ALL.into_iter().zip(&mut self.shadows) {
-            let mut course = Course::new(tariff, self.cadence);
+            let mut course = Course::since(from, tariff, self.cadence);
             for (i, state) in shadows.iter_mut().enumerate() {
                 let object = place.first + i * self.step;
                 state.ask_from(self.cadence.run_from(from));

@@ -87,6 +87,11 @@ impl<'a> Course<'a> {
         Self { tariff, cadence, bill: Bill::default() }
     }
 
+    /// One that is billed from `day` on.
+    pub fn since(day: u16, tariff: Tariff<'a>, cadence: Cadence) -> Self {
+        Self { bill: Bill::since(day), ..Self::new(tariff, cadence) }
+    }
+
     /// Goes on with the object up to the beginning of `until`. Its storage may not be billed so far: see [`Course::settle`].
     pub fn advance(
         &mut self,

@@ -134,7 +134,7 @@ impl Shadows {
         while self.objects.len() > SHADOWED {
             self.objects.pop_last();
         }
-        let mut bills: [Bill; WAYS] = Default::default();
+        let mut bills: [Bill; WAYS] = std::array::from_fn(|_| Bill::since(day));
         let mut objects = std::mem::take(&mut self.objects);
         for (hash, shadow) in objects.iter_mut().filter(|(hash, _)| now[hash].bytes >= min_object_bytes) {
             for (way, bill) in bills.iter_mut().enumerate() {
@@ -164,7 +164,7 @@ impl Shadows {
         min_object_bytes: u64,
     ) {
         let to = short(today);
-        let mut bills: [Bill; WAYS] = Default::default();
+        let mut bills: [Bill; WAYS] = std::array::from_fn(|_| Bill::since(from));
         let mut period = Period { days: to - from, ..Period::default() };
         let mut objects = std::mem::take(&mut self.objects);
         for (hash, shadow) in &mut objects {

@@ -96,3 +96,21 @@ fn a_small_object_pays_the_floor_of_its_class_and_no_monitoring() {
     let storage_usd = 10.0 * 0.023 * gib + 2.0 * gib * 0.004;
     check(&bill, Costs { storage_usd, requests_usd: 0.000_005 + 0.000_02, ..Costs::default() });
 }
+
+#[test]
+fn a_bill_that_begins_later_is_added_where_it_belongs() {
+    let prices = us_east_1();
+    let tariff = tariff(&prices);
+    let (mut whole, mut begun, mut rest) = (Bill::default(), Bill::default(), Bill::since(45));
+    let mut held = tariff.put(3, 1 << 30, &mut whole);
+    tariff.store(&mut held, 100, &mut whole);
+    let mut held = tariff.put(3, 1 << 30, &mut begun);
+    tariff.store(&mut held, 45, &mut begun);
+    tariff.store(&mut held, 100, &mut rest);
+    assert_eq!((begun.periods.len(), rest.periods.len()), (2, 3));
+    begun += &rest;
+    assert_eq!(begun.periods.len(), whole.periods.len());
+    for (sum, expected) in begun.periods.iter().zip(&whole.periods) {
+        assert!((sum.total_usd() - expected.total_usd()).abs() < 1e-12, "{begun:?} instead of {whole:?}");
+    }
+}
