@@ -42,12 +42,38 @@ impl<'a> Adaptive<'a> {
     /// What the buckets cost if it runs as often as each of `cadences` says, in their order.
     pub fn replay(&self, lessons: &Lessons, buckets: &[TraceBucket], cadences: &[Cadence]) -> Vec<Bill> {
         let mut bills = vec![Bill::default(); cadences.len()];
-        for bucket in buckets {
-            let run = BucketRun::new(*self, lessons, bucket, cadences);
-            bills.iter_mut().zip(run.finish()).for_each(|(sum, bill)| *sum += &bill);
+        let mut rest = buckets;
+        while !rest.is_empty() {
+            let (together, others) = rest.split_at(how_many_together(rest));
+            rest = others;
+            let new = |bucket| BucketRun::new(*self, lessons, bucket, cadences);
+            let mut runs: Vec<BucketRun<'_>> = together.iter().map(new).collect();
+            let mut go_on = true;
+            while go_on {
+                go_on = false;
+                for run in &mut runs {
+                    go_on |= run.period();
+                }
+            }
+            for run in runs {
+                bills.iter_mut().zip(run.finish()).for_each(|(sum, bill)| *sum += &bill);
+            }
         }
         bills
     }
+}
+
+/// Small buckets, of no more objects than these together, go through the periods side by side: the plans of a period are
+/// looked into by all of them while they are at hand.
+const TOGETHER: usize = 1000;
+
+fn how_many_together(buckets: &[TraceBucket]) -> usize {
+    let mut objects = 0;
+    let fit = buckets.iter().take_while(|bucket| {
+        objects += bucket.end - bucket.first;
+        objects <= TOGETHER
+    });
+    fit.count().max(1)
 }
 
 /// One bucket's way through the trace, at several cadences side by side: plans are made once for all of them.
