@@ -63,8 +63,7 @@ fn main() {
         restored_class: StorageClass::Standard,
     };
     let (recency, frequency) = (Recency::default(), Frequency::default());
-    let setup =
-        Setup { prices: &prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads: 0.0 };
+    let setup = Setup::new(&prices, &guards, &recency, &frequency);
     solving(&prices);
     ratios(&setup);
     delayed_reads(&setup);

@@ -66,10 +66,10 @@ impl Place {
             StorageClass::Glacier => Self::GlacierOld,
             StorageClass::DeepArchive if young => Self::DeepArchiveYoung,
             StorageClass::DeepArchive => Self::DeepArchiveOld,
-            StorageClass::IntelligentTiering => match inactive_days {
+            StorageClass::IntelligentTiering => match tier_after(inactive_days) {
                 _ if idle_days <= inactive_days + SYNCED_DAYS => Self::Intelligent,
-                0..30 => Self::IntelligentFrequent,
-                30..90 => Self::IntelligentInfrequent,
+                0 => Self::IntelligentFrequent,
+                1 => Self::IntelligentInfrequent,
                 _ => Self::Intelligent,
             },
             StorageClass::OnezoneIa | StorageClass::ReducedRedundancy | StorageClass::Unmanaged => return None,

@@ -346,32 +346,31 @@ fn add(sum: &mut PerHeat, share: &PerHeat, usd: &PerHeat) {
 
 /// Storage by the day.
 fn daily(prices: &Prices, bytes: u64) -> [[f64; IDLE_BINS]; PLACES.len()] {
-    PLACES.map(|place| {
-        let on = |idle_days| {
-            let stored = Stored { class: place.class(), bytes, idle_days };
-            prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
-        };
-        match place {
-            Place::Intelligent => {
-                let tiers = TIER_FROM.map(|from| on(u64::from(from)));
-                from_fn(|bin| {
-                    let days = days_of_bin(bin).unwrap_or(1);
-                    let tier = |day| tier_after(u32::from(IDLE_FROM[bin]) + day);
-                    (0..days).map(|day| tiers[tier(day)]).sum::<f64>() / f64::from(days)
-                })
-            }
-            Place::IntelligentInfrequent => [on(30); IDLE_BINS],
-            _ => [on(0); IDLE_BINS],
-        }
+    let tiers = tiers_daily(prices, bytes);
+    PLACES.map(|place| match place {
+        Place::Intelligent => from_fn(|bin| {
+            let days = days_of_bin(bin).unwrap_or(1);
+            let tier = |day| tier_after(u32::from(IDLE_FROM[bin]) + day);
+            (0..days).map(|day| tiers[tier(day)]).sum::<f64>() / f64::from(days)
+        }),
+        Place::IntelligentInfrequent => [tiers[1]; IDLE_BINS],
+        _ => [daily_usd(prices, place.class(), bytes, 0); IDLE_BINS],
     })
+}
+
+/// The same in each of Intelligent-Tiering's tiers.
+fn tiers_daily(prices: &Prices, bytes: u64) -> [f64; TIER_FROM.len()] {
+    TIER_FROM.map(|from| daily_usd(prices, StorageClass::IntelligentTiering, bytes, from))
+}
+
+fn daily_usd(prices: &Prices, class: StorageClass, bytes: u64, idle_days: u32) -> f64 {
+    let stored = Stored { class, bytes, idle_days: u64::from(idle_days) };
+    prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
 }
 
 /// See [`Solver::late`].
 fn late(prices: &Prices, stays: &Stays, bytes: u64) -> [PerHeat; IDLE_BINS] {
-    let tiers = TIER_FROM.map(|from| {
-        let stored = Stored { class: StorageClass::IntelligentTiering, bytes, idle_days: u64::from(from) };
-        prices.monthly_storage_usd(stored).unwrap_or(f64::INFINITY) / 30.0
-    });
+    let tiers = tiers_daily(prices, bytes);
     from_fn(|bin| {
         let mut usd = [0.0; HEAT_CLASSES];
         for late in stays.late(bin) {

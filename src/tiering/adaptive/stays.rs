@@ -50,23 +50,27 @@ type Hotter = [(usize, f64); HEAT_CLASSES];
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stays {
     hazards: Hazards,
-    /// By the days after which a place ages; None where it does not.
-    stays: Vec<(Option<u32>, [Stay; IDLE_BINS])>,
+    /// Those of places that age after the same days are the same.
+    stays: Vec<[Stay; IDLE_BINS]>,
+    /// By place, where they are in `stays`.
+    of_place: [usize; PLACES.len()],
     late: [Vec<Late>; IDLE_BINS],
     hotter: [Hotter; IDLE_BINS],
 }
 
 impl Stays {
     pub fn new(hazards: Hazards) -> Self {
-        let mut stays: Vec<(Option<u32>, [Stay; IDLE_BINS])> = Vec::new();
-        for place in PLACES {
-            let aged_after = aged_after(place);
-            if stays.iter().all(|(days, _)| *days != aged_after) {
-                stays.push((aged_after, from_fn(|bin| stay(&hazards, aged_after, bin))));
-            }
-        }
+        let mut ages: Vec<Option<u32>> = Vec::new();
+        let of_place = PLACES.map(|place| {
+            let aged_after = place.aged().map(|(_, days)| days);
+            ages.iter().position(|days| *days == aged_after).unwrap_or_else(|| {
+                ages.push(aged_after);
+                ages.len() - 1
+            })
+        });
+        let stays = ages.iter().map(|aged_after| from_fn(|bin| stay(&hazards, *aged_after, bin))).collect();
         let late = late(&hazards);
-        Self { hazards, stays, late, hotter: from_fn(hotter) }
+        Self { hazards, stays, of_place, late, hotter: from_fn(hotter) }
     }
 
     pub fn hazards(&self) -> &Hazards {
@@ -75,8 +79,7 @@ impl Stays {
 
     /// Of an object in `place`, by bin.
     pub(super) fn of(&self, place: Place) -> &[Stay; IDLE_BINS] {
-        let found = self.stays.iter().find(|(days, _)| *days == aged_after(place));
-        &found.expect("there is one for every place").1
+        &self.stays[self.of_place[place as usize]]
     }
 
     /// Of an object that comes into Intelligent-Tiering in `bin`.
@@ -88,10 +91,6 @@ impl Stays {
     pub(super) fn hotter(&self, bin: usize) -> &Hotter {
         &self.hotter[bin]
     }
-}
-
-fn aged_after(place: Place) -> Option<u32> {
-    place.aged().map(|(_, days)| days)
 }
 
 fn stay(hazards: &Hazards, aged_after: Option<u32>, bin: usize) -> Stay {

@@ -1,7 +1,7 @@
 //! The adaptive policy over a trace, bucket by bucket.
 
 use super::account::{Bill, Held, Tariff};
-use super::lessons::{Lesson, Lessons};
+use super::lessons::{Lesson, Lessons, Plans};
 use super::replay::{Answer, Cadence, Course, ObjectState};
 use super::trace::{Trace, TraceBucket};
 use crate::tiering::adaptive::archives::{Archives, Places, Survey, Waits};
@@ -36,7 +36,11 @@ pub struct Adaptive<'a> {
 impl<'a> Adaptive<'a> {
     /// What it learns, which is the same for all buckets and cadences.
     pub fn lessons(&self) -> Lessons {
-        Lessons::new(self.trace, &self.tariff, self.max_delayed_reads > 0.0)
+        Lessons::new(self.trace, &self.tariff, self.may_archive())
+    }
+
+    fn may_archive(&self) -> bool {
+        self.max_delayed_reads > 0.0
     }
 
     /// What the buckets cost if it runs as often as each of `cadences` says, in their order.
@@ -92,25 +96,14 @@ pub struct BucketRun<'a> {
 struct Own {
     /// By period, what was seen when it begins.
     seen: Vec<IdleTable>,
-    experts: Experts,
-    archives: Archives,
-}
-
-/// By whose plans a bucket goes.
-#[derive(Clone, Copy)]
-struct Plans<'p> {
-    experts: &'p Experts,
-    archives: &'p Archives,
+    plans: Plans,
 }
 
 impl<'a> BucketRun<'a> {
     pub fn new(policy: Adaptive<'a>, lessons: &'a Lessons, place: &'a TraceBucket, cadences: &[Cadence]) -> Self {
         let objects = place.first..place.end;
-        let own = (objects.len() >= OWN_FROM).then(|| Own {
-            seen: lessons.seen_of(policy.trace, objects),
-            experts: Experts::default(),
-            archives: Archives::default(),
-        });
+        let own = (objects.len() >= OWN_FROM)
+            .then(|| Own { seen: lessons.seen_of(policy.trace, objects), plans: Plans::default() });
         let ways = cadences.iter().map(|cadence| Way::new(policy, place, *cadence)).collect();
         Self { policy, lessons, next_period: 0, place, own, ways }
     }
@@ -124,22 +117,17 @@ impl<'a> BucketRun<'a> {
     /// Goes one period further. False at the end.
     pub fn period(&mut self) -> bool {
         let Some(lesson) = self.lessons.get(self.next_period) else { return false };
-        let general = Plans { experts: &lesson.experts, archives: &lesson.archives };
         let own = self.own.as_mut().and_then(|own| {
             let objects = self.place.end - self.place.first;
             let hazards = lesson.hazards.of_bucket(&own.seen[self.next_period], objects)?;
-            let (prices, restores) = (self.policy.tariff.prices, self.policy.tariff.restores());
-            own.experts.learn(prices, &hazards, restores);
-            if self.policy.max_delayed_reads > 0.0 {
-                own.archives.learn(prices, &hazards, restores);
-            }
-            Some(Plans { experts: &own.experts, archives: &own.archives })
+            own.plans.learn(&self.policy.tariff, &hazards, self.policy.may_archive());
+            Some(&own.plans)
         });
-        let plans = own.unwrap_or(general);
+        let plans = own.unwrap_or(&lesson.plans);
         for way in &mut self.ways {
             way.carry_out(self.place, lesson, plans);
             if self.policy.follow == Follow::Safeguard {
-                way.shadow(self.place, lesson, plans.experts);
+                way.shadow(self.place, lesson, &plans.experts);
             }
         }
         self.next_period += 1;
@@ -188,7 +176,7 @@ impl<'a> Way<'a> {
 
     /// Who of the bucket may be archived in the period that begins.
     fn places(&mut self, archives: &Archives, from: u16) -> Places {
-        if self.policy.max_delayed_reads <= 0.0 {
+        if !self.policy.may_archive() {
             return Places::NONE;
         }
         let mut survey = Survey::default();
@@ -206,11 +194,11 @@ impl<'a> Way<'a> {
     }
 
     /// Goes on with the objects by the decisions of the expert that is followed.
-    fn carry_out(&mut self, place: &TraceBucket, lesson: &Lesson, plans: Plans<'_>) {
+    fn carry_out(&mut self, place: &TraceBucket, lesson: &Lesson, plans: &Plans) {
         let super::lessons::Period { from, to } = lesson.period;
-        let mut places = self.places(plans.archives, from);
-        let Adaptive { trace, tariff, min_object_bytes, follow, max_delayed_reads } = self.policy;
-        let archives = (max_delayed_reads > 0.0).then_some(plans.archives);
+        let mut places = self.places(&plans.archives, from);
+        let Adaptive { trace, tariff, min_object_bytes, follow, .. } = self.policy;
+        let archives = self.policy.may_archive().then_some(&plans.archives);
         let mut all = Course::new(tariff, self.cadence);
         let mut shadowed = Course::since(from, tariff, self.cadence);
         std::mem::swap(&mut all.bill, &mut self.bill);
@@ -224,7 +212,7 @@ impl<'a> Way<'a> {
             // What is newly learned asks anew.
             state.ask_from(self.cadence.run_from(from));
             course.advance(state, trace.events_of(place.first + i), to, |day, state, held| {
-                let answer = answer(expert, plans.experts, day, state, held, min_object_bytes);
+                let answer = answer(expert, &plans.experts, day, state, held, min_object_bytes);
                 let archives = archives.filter(|_| held.bytes >= min_object_bytes);
                 archives.map_or(answer, |archives| {
                     or_archive(answer, archives, &mut places, i as u64, &view(state, held), Day::from(day))

@@ -256,13 +256,7 @@ mod tests {
     fn the_parts_together_come_to_the_whole_whoever_does_them() {
         let (prices, guards) = (us_east_1(), Guards::usual());
         let (recency, frequency) = (Recency::default(), Frequency::default());
-        let setup = Setup {
-            prices: &prices,
-            guards: &guards,
-            recency: &recency,
-            frequency: &frequency,
-            max_delayed_reads: 0.0,
-        };
+        let setup = Setup::new(&prices, &guards, &recency, &frequency);
         for buckets in [vec![7], vec![1; 30], vec![1, 2, 40, 1, 1, 30, 3], vec![20, 1, 1, 1]] {
             let trace = trace_of(&buckets);
             let parts = Comparison::parts(&trace, &Replayed::ALL);

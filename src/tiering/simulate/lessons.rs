@@ -30,9 +30,25 @@ pub struct Period {
 pub struct Lesson {
     pub period: Period,
     pub hazards: Hazards,
+    pub plans: Plans,
+}
+
+/// By whose plans a bucket goes.
+#[derive(Debug, Default)]
+pub struct Plans {
     pub experts: Experts,
     /// These have learned nothing where nothing may be archived.
     pub archives: Archives,
+}
+
+impl Plans {
+    /// Learns anew. What was learned before is where new plans begin.
+    pub fn learn(&mut self, tariff: &Tariff<'_>, hazards: &Hazards, may_archive: bool) {
+        self.experts.learn(tariff.prices, hazards, tariff.restores());
+        if may_archive {
+            self.archives.learn(tariff.prices, hazards, tariff.restores());
+        }
+    }
 }
 
 /// One for every period of a trace.
@@ -46,12 +62,9 @@ impl Lessons {
         let seen = seen(trace, 0..trace.objects(), &starts);
         let lesson = |(period, seen): (Period, &IdleTable)| {
             let hazards = Hazards::prior().learned(seen);
-            let (mut experts, mut archives) = (Experts::default(), Archives::default());
-            experts.learn(tariff.prices, &hazards, tariff.restores());
-            if may_archive {
-                archives.learn(tariff.prices, &hazards, tariff.restores());
-            }
-            Lesson { period, hazards, experts, archives }
+            let mut plans = Plans::default();
+            plans.learn(tariff, &hazards, may_archive);
+            Lesson { period, hazards, plans }
         };
         Self(periods.into_iter().zip(&seen).map(lesson).collect())
     }

@@ -91,6 +91,11 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
+    /// Under which no read may wait.
+    pub fn new(prices: &'a Prices, guards: &'a Guards, recency: &'a Recency, frequency: &'a Frequency) -> Self {
+        Self { prices, guards, recency, frequency, max_delayed_reads: 0.0 }
+    }
+
     pub fn tariff(&self) -> Tariff<'a> {
         Tariff::new(self.prices, self.guards)
     }

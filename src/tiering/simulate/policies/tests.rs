@@ -29,7 +29,7 @@ fn guards() -> Guards {
 fn replay(prices: &Prices, trace: &Trace, policy: Replayed, cadence: Cadence) -> Bill {
     let guards = guards();
     let (recency, frequency) = (Recency::default(), Frequency::default());
-    let setup = Setup { prices, guards: &guards, recency: &recency, frequency: &frequency, max_delayed_reads: 0.0 };
+    let setup = Setup::new(prices, &guards, &recency, &frequency);
     setup.replay(trace, policy, cadence)
 }
 
@@ -166,13 +166,7 @@ proptest! {
         let recency = Recency::default();
         let frequency = Frequency::new(0.5, StorageClass::Standard, rest).unwrap();
         let prices = us_east_1();
-        let setup = Setup {
-            prices: &prices,
-            guards: &guards,
-            recency: &recency,
-            frequency: &frequency,
-            max_delayed_reads: 0.0,
-        };
+        let setup = Setup::new(&prices, &guards, &recency, &frequency);
         prop_assert_eq!(setup.recency(&trace, Cadence::Daily), recency_without_shortcuts(&setup, &trace));
         for cadence in [Cadence::Daily, Cadence::Weekly] {
             prop_assert_eq!(setup.frequency(&trace, cadence), frequency_without_shortcuts(&setup, &trace, cadence));
